@@ -1,0 +1,52 @@
+# Two commands are all there is to know: `make demo` and `make test`. Each sets up what it needs in .venv, from requirements.lock.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check fast-check format lock bench clean
+
+help:  ## Show what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED)  ## Build .venv from requirements.lock
+
+demo: $(INSTALLED)  ## Process recordings, read them from the database and from the cache, draw one
+	$(BIN)/emg-sessions demo
+
+test: $(INSTALLED)  ## Run every test, on containers where a Docker engine answers, else on embedded servers
+	$(BIN)/pytest -n auto
+
+check: $(INSTALLED)  ## The gate: style, types, import rules, dead code, dependencies, fast tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/vulture
+	$(BIN)/deptry .
+	$(BIN)/pytest -q -n auto tests/unit tests/architecture
+
+format: $(INSTALLED)  ## Put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED)  ## Measure the analysis against reading the same file
+	$(BIN)/python benchmarks/analysis_time.py
+	$(BIN)/python benchmarks/loop_stall.py
+
+lock: $(INSTALLED)  ## Renew requirements.lock from pyproject.toml (needs the package index)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --extra embedded --group dev --upgrade --output-file requirements.lock pyproject.toml
+
+clean:  ## Remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one with: make $(or $(MAKECMDGOALS),install) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,1 @@
+"""Where the program begins: the only importers of the container."""

@@ -1,0 +1,91 @@
+"""The command `emg-sessions`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="emg-sessions",
+    help="EMG therapy sessions: each recording is analysed once, and its analytics are read many times through one cached repository.\n\n"
+    "Without DATABASE_URL and REDIS_URL a PostgreSQL and a Valkey of its own are started, with their data in DATA_DIR.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+db = typer.Typer(help="The database's schema.", no_args_is_help=True)
+cache = typer.Typer(help="The cache: what is in it, and how it does.", no_args_is_help=True)
+app.add_typer(db, name="db")
+app.add_typer(cache, name="cache")
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document a line on standard output, all else on standard error.")]
+
+
+@app.command(epilog="Example: emg-sessions process recordings/ extra.c3d --json > analytics.jsonl")
+def process(
+    paths: Annotated[list[Path], typer.Argument(help="C3D files, and folders of them.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Analyse recordings and store what was found. Recordings that were analysed before are recognised by their bytes.
+
+    Exit code 0: all went well; 1: some recordings could not be analysed; 2: wrong usage or settings; 3: the storage failed.
+    """
+    from adapters.entrypoints import console, process
+
+    raise typer.Exit(console.run(partial(process.command, paths=paths, as_json=as_json)))
+
+
+@app.command(epilog="Example: emg-sessions show 6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10")
+def show(
+    session_id: Annotated[str, typer.Argument(help="The id that `process` printed.", show_default=False)],
+    as_json: AsJson = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="No older than the last write, at the price of a slower answer.")] = False,
+) -> None:
+    """Show a session's analytics, and which store answered in what time, with what version and age."""
+    from adapters.entrypoints import console, show
+
+    raise typer.Exit(console.run(partial(show.command, session_id=session_id, as_json=as_json, fresh=fresh)))
+
+
+@app.command(epilog="Example: emg-sessions demo, or with recordings of your own: emg-sessions demo recordings/")
+def demo(
+    paths: Annotated[list[Path] | None, typer.Argument(help="C3D files and folders; without any, recordings are made up.")] = None,
+    reads: Annotated[int, typer.Option(min=1, max=10_000, help="Reads a session and store, for the times.")] = 50,
+) -> None:
+    """Process recordings, read each session from PostgreSQL and from the cache, and draw one of them."""
+    from adapters.entrypoints import console, demo
+
+    raise typer.Exit(console.run(partial(demo.command, paths=paths or [], reads=reads)))
+
+
+@db.command()
+def upgrade() -> None:
+    """Bring the database named in DATABASE_URL up to this program's schema. Safe to repeat, and from several places at once."""
+    from adapters.entrypoints import console, database
+
+    raise typer.Exit(console.run(database.upgrade))
+
+
+@cache.command()
+def stats(as_json: AsJson = False) -> None:
+    """Hits, misses and memory: counted over all processes since the cache began."""
+    from adapters.entrypoints import cache, console
+
+    raise typer.Exit(console.run(partial(cache.stats, as_json=as_json)))
+
+
+@cache.command()
+def health(as_json: AsJson = False) -> None:
+    """Whether the cache answers and is in step with the database. Exit code 0: healthy; 1: it is not, and the database answers for it."""
+    from adapters.entrypoints import cache, console
+
+    raise typer.Exit(console.run(partial(cache.health, as_json=as_json)))
+
+
+def main() -> None:
+    """The console script."""
+    app()

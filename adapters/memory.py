@@ -1,0 +1,119 @@
+"""In-memory adapters: the smallest things that keep the ports' promises, and so what the contract suite reads as the reference.
+
+Selectable by `STORAGE=memory`. What they hold ends with the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+from uuid import UUID, uuid4
+
+from adapters import document
+from domain.analytics import SessionAnalytics
+from domain.ports import (
+    AnalyticsAnswer,
+    AnalyticsChange,
+    ChangeFeed,
+    Changes,
+    DeleteReceipt,
+    DocumentAnswer,
+    Freshness,
+    SaveReceipt,
+    SessionAnalyticsRepository,
+    SessionRegistry,
+)
+from domain.session import SessionId, TherapySession
+
+_CHANGES_KEPT: Final = 10_000
+
+
+class MemorySessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed):
+    """Keeps the analytics, their versions and the latest changes in dicts. No method awaits, so every call is atomic."""
+
+    def __init__(self) -> None:
+        self._store_id = uuid4()
+        self._analytics: dict[SessionId, SessionAnalytics] = {}
+        self._versions: dict[SessionId, int] = {}
+        self._changes: list[AnalyticsChange] = []
+        self._changes_dropped = 0
+
+    async def get(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> AnalyticsAnswer | None:
+        """See the port. This is the truth, so every answer is fresh."""
+        analytics = self._analytics.get(session_id)
+        if analytics is None:
+            return None
+        return AnalyticsAnswer(analytics, self._versions[session_id], source="memory", age_s=0.0)
+
+    async def get_many(
+        self, session_ids: Collection[SessionId], *, freshness: Freshness = Freshness.BOUNDED
+    ) -> dict[SessionId, AnalyticsAnswer]:
+        """See the port."""
+        answers = {session_id: await self.get(session_id) for session_id in session_ids}
+        return {session_id: answer for session_id, answer in answers.items() if answer is not None}
+
+    async def get_document(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> DocumentAnswer | None:
+        """See the port."""
+        answer = await self.get(session_id)
+        if answer is None:
+            return None
+        return DocumentAnswer(document.encode(answer.analytics), "identity", answer.version, answer.source, answer.age_s)
+
+    async def save(self, analytics: SessionAnalytics) -> SaveReceipt:
+        """See the port."""
+        session_id = analytics.session_id
+        known = self._analytics.get(session_id)
+        if known is not None and known.content() == analytics.content():
+            return SaveReceipt(self._versions[session_id], changed=False, fresh=True)
+        self._analytics[session_id] = analytics
+        return SaveReceipt(self._changed(session_id), changed=True, fresh=True)
+
+    async def delete(self, session_id: SessionId) -> DeleteReceipt | None:
+        """See the port."""
+        if self._analytics.pop(session_id, None) is None:
+            return None
+        return DeleteReceipt(self._changed(session_id), fresh=True)
+
+    async def store_id(self) -> UUID:
+        """See ChangeFeed."""
+        return self._store_id
+
+    async def changes_since(self, position: int | None) -> Changes:
+        """See ChangeFeed. A position counts the changes before it."""
+        now = self._changes_dropped + len(self._changes)
+        if position is None or not self._changes_dropped <= position <= now:
+            return Changes(position=now, changes=None)
+        return Changes(position=now, changes=tuple(self._changes[position - self._changes_dropped :]))
+
+    def _changed(self, session_id: SessionId) -> int:
+        version = self._versions.get(session_id, 0) + 1
+        self._versions[session_id] = version
+        self._changes.append(AnalyticsChange(session_id, version))
+        if len(self._changes) > _CHANGES_KEPT:
+            del self._changes[: _CHANGES_KEPT // 2]
+            self._changes_dropped += _CHANGES_KEPT // 2
+        return version
+
+
+class MemorySessionRegistry(SessionRegistry):
+    """Keeps the sessions in a dict."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[SessionId, TherapySession] = {}
+
+    async def register(self, session: TherapySession) -> TherapySession:
+        """See the port."""
+        return self._sessions.setdefault(session.session_id, session)
+
+    async def find(self, session_id: SessionId) -> TherapySession | None:
+        """See the port."""
+        return self._sessions.get(session_id)
+
+    async def recent(self, limit: int) -> Sequence[TherapySession]:
+        """See the port."""
+        newest_first = sorted(self._sessions.values(), key=lambda session: (session.registered_at, session.session_id), reverse=True)
+        return newest_first[:limit]

@@ -1,0 +1,78 @@
+"""Connections to PostgreSQL: every timeout and size chosen here, in sight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from domain.errors import InvalidSettings
+
+_SCHEMES: Final = {"postgres", "postgresql", "postgresql+asyncpg"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresPolicy:
+    """The bounds on talking to PostgreSQL. Everything that waits ends after the time named."""
+
+    pool_size: int = 10
+    pool_wait_s: float = 5.0
+    connect_s: float = 5.0
+    statement_s: float = 10.0
+    connection_age_s_max: float = 1800.0
+
+    def __post_init__(self) -> None:
+        if self.pool_size < 1:
+            raise InvalidSettings(f"DATABASE_POOL_SIZE must be at least 1, not {self.pool_size}")
+        for name in ("pool_wait_s", "connect_s", "statement_s", "connection_age_s_max"):
+            if getattr(self, name) <= 0:
+                raise InvalidSettings(f"DATABASE: {name} must be above 0")
+
+
+def asyncpg_url(text: str) -> sa.URL:
+    """The URL for SQLAlchemy over asyncpg, from any of the forms people have: postgres://, postgresql://, with libpq's sslmode.
+
+    Raises InvalidSettings without repeating the text, which may hold a password.
+    """
+    try:
+        url = sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError):
+        raise InvalidSettings("DATABASE_URL is not a URL; one looks like postgresql://user:password@host:5432/database") from None
+    if url.drivername not in _SCHEMES:
+        raise InvalidSettings(f"DATABASE_URL must begin with postgresql://, not {url.drivername}://")
+    if not url.database:
+        raise InvalidSettings("DATABASE_URL names no database; one looks like postgresql://user:password@host:5432/database")
+    sslmode = url.query.get("sslmode")
+    if sslmode is not None:
+        url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": sslmode})
+    return url.set(drivername="postgresql+asyncpg")
+
+
+def create_engine(database_url: str, policy: PostgresPolicy) -> AsyncEngine:
+    """An engine that connects at its first use. The caller disposes of it."""
+    statement_ms = round(policy.statement_s * 1000)
+    return create_async_engine(
+        asyncpg_url(database_url),
+        pool_size=policy.pool_size,
+        max_overflow=0,  # The pool's size is the bound; what is over it waits, and not for long.
+        pool_timeout=policy.pool_wait_s,
+        pool_recycle=round(policy.connection_age_s_max),
+        pool_pre_ping=False,  # A ping is a round trip a read. A dead connection is noticed in use, and the read repeated.
+        pool_use_lifo=True,
+        hide_parameters=True,  # Errors must not carry documents into logs.
+        connect_args={
+            "timeout": policy.connect_s,
+            # The server gives up first and says why; the driver's own limit is for a server that no longer answers.
+            "command_timeout": policy.statement_s + 1.0,
+            "server_settings": {
+                "application_name": "emg-sessions",
+                "statement_timeout": str(statement_ms),
+                "lock_timeout": str(statement_ms),
+                "idle_in_transaction_session_timeout": str(statement_ms),
+                "jit": "off",  # Reads by primary key: compiling them costs more than running them.
+                "timezone": "UTC",
+            },
+        },
+    )

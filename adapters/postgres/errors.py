@@ -1,0 +1,89 @@
+"""The driver's errors, translated once at the adapter's edge into the domain's. A test enumerates the driver's against this table."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import asyncpg
+import sqlalchemy as sa
+
+from domain.errors import StorageError, StorageNotReady, StorageRefused, StorageUnavailable, StoredDataInvalid
+
+# By SQLSTATE: the whole code first, then its class of two characters.
+_BY_SQLSTATE: Final[dict[str, tuple[type[StorageError], str]]] = {
+    "42501": (StorageRefused, "PostgreSQL does not grant this user the rights it needs; run as the tables' owner, or GRANT them"),
+    "42P01": (StorageNotReady, "the tables are not there; run: emg-sessions db upgrade"),
+    "42703": (StorageNotReady, "the tables are older than this program; run: emg-sessions db upgrade"),
+    "42883": (StorageNotReady, "the tables are older than this program; run: emg-sessions db upgrade"),
+    "3F000": (StorageNotReady, "the schema is not there; run: emg-sessions db upgrade"),
+    "57014": (StorageUnavailable, "PostgreSQL did not finish within DATABASE_STATEMENT_TIMEOUT_S"),
+    "55P03": (StorageUnavailable, "PostgreSQL could not lock the row within DATABASE_STATEMENT_TIMEOUT_S"),
+    "25006": (StorageRefused, "PostgreSQL is read-only; DATABASE_URL must name the primary"),
+    "08": (StorageUnavailable, "the connection to PostgreSQL broke"),
+    "22": (StoredDataInvalid, "PostgreSQL cannot store or read these values"),
+    "23": (StorageError, "PostgreSQL refused the values as inconsistent"),
+    "25": (StorageUnavailable, "PostgreSQL ended the transaction"),
+    "28": (StorageRefused, "PostgreSQL refuses the user or password in DATABASE_URL"),
+    "3D": (StorageRefused, "the database named in DATABASE_URL does not exist"),
+    "40": (StorageUnavailable, "PostgreSQL rolled the transaction back in favour of another; try again"),
+    "53": (StorageUnavailable, "PostgreSQL is out of connections, memory or disk"),
+    "55": (StorageUnavailable, "PostgreSQL has what is needed in use"),
+    "57": (StorageUnavailable, "PostgreSQL is shutting down or starting"),
+    "58": (StorageUnavailable, "PostgreSQL has trouble with its own system"),
+}
+_ANSWERED: Final = (StorageError, "PostgreSQL reported an error")
+_UNREACHABLE: Final = (StorageUnavailable, "PostgreSQL cannot be reached at the address in DATABASE_URL")
+_NO_ANSWER: Final = (StorageUnavailable, "PostgreSQL did not answer in time")
+_BUSY: Final = (StorageUnavailable, "all connections to PostgreSQL stayed in use; raise DATABASE_POOL_SIZE or ask less at once")
+
+DRIVER_ERRORS: Final = (
+    sa.exc.DBAPIError, sa.exc.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
+    OSError, asyncio.TimeoutError,
+)  # fmt: skip
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raises the domain's error for the driver's. What is no driver's error passes."""
+    try:
+        yield
+    except DRIVER_ERRORS as error:
+        raise translate(error) from error
+
+
+def translate(error: BaseException) -> StorageError:
+    """The domain's error for a driver's, with the SQLSTATE where there is one."""
+    kind: type[StorageError]
+    kind, message = _UNREACHABLE
+    state = _sqlstate(error)
+    if state is not None:
+        kind, message = _BY_SQLSTATE.get(state) or _BY_SQLSTATE.get(state[:2]) or _ANSWERED
+        message = f"{message} (SQLSTATE {state})"
+    elif isinstance(error, sa.exc.TimeoutError):
+        kind, message = _BUSY
+    elif isinstance(_cause(error), asyncio.TimeoutError):
+        kind, message = _NO_ANSWER
+    return kind(message)
+
+
+def connection_was_lost(error: BaseException) -> bool:
+    """Whether the error tells of a connection that had died before: then asking once more on another one may succeed."""
+    return isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The driver's own error inside SQLAlchemy's two wrappings."""
+    while isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
+        error = error.orig
+    return error.__cause__ if error.__cause__ is not None else error
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    for candidate in (error, getattr(error, "orig", None), _cause(error)):
+        state = getattr(candidate, "sqlstate", None)
+        if isinstance(state, str):
+            return state
+    return None

@@ -1,0 +1,68 @@
+"""Brings a database's schema up to this program's, by the migrations in alembic/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.postgres.errors import translated
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+# The newest of alembic/versions; a test compares. Known here, so that only an upgrade that has something to do imports Alembic.
+HEAD: Final = "0001"
+
+
+async def upgrade(engine: AsyncEngine, *, revision: str = HEAD) -> tuple[str | None, str | None]:
+    """Upgrades to a revision in one transaction; returns the revisions before and after. Nothing happens if it is there already.
+
+    Any number of processes may call this at once: they take turns. Raises StorageError as the adapters do.
+    """
+    with translated():
+        async with engine.connect() as connection:
+            before = await connection.run_sync(_revision)
+            if before == revision:
+                return before, before
+            from alembic import command  # noqa: PLC0415
+
+            await connection.rollback()
+            await connection.run_sync(lambda sync: command.upgrade(_config(sync), revision))
+            after = await connection.run_sync(_revision)
+            await connection.commit()
+    return before, after
+
+
+async def downgrade(engine: AsyncEngine, *, revision: str) -> None:
+    """Goes back to a revision, data included. For tests and for people who know what they lose."""
+    from alembic import command  # noqa: PLC0415
+
+    with translated():
+        async with engine.connect() as connection:
+            await connection.run_sync(lambda sync: command.downgrade(_config(sync), revision))
+            await connection.commit()
+
+
+def folder() -> Path:
+    """Where the migrations are: packed beside this module in a wheel, at the repository's top in a checkout."""
+    packed = Path(__file__).parent / "alembic"
+    return packed if packed.is_dir() else Path(__file__).parents[2] / "alembic"
+
+
+def _config(connection: sa.Connection | None = None) -> Config:
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(folder()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return revision

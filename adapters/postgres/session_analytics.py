@@ -1,0 +1,188 @@
+"""Session analytics in PostgreSQL: the truth.
+
+Reads are single statements on autocommit connections, so they cost one round trip and no transaction. A write is one transaction of two
+statements. Versions and the change log are the triggers' doing (alembic/versions), so writes past this adapter count like ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from adapters import document
+from adapters.postgres.errors import DRIVER_ERRORS, connection_was_lost, translate
+from adapters.postgres.tables import session_analytics as analytics_t
+from adapters.postgres.tables import session_analytics_store as store_t
+from adapters.postgres.tables import session_analytics_version as version_t
+from domain.analytics import SessionAnalytics
+from domain.errors import StorageNotReady
+from domain.ports import (
+    AnalyticsAnswer,
+    AnalyticsChange,
+    ChangeFeed,
+    Changes,
+    DeleteReceipt,
+    DocumentAnswer,
+    Freshness,
+    SaveReceipt,
+    SessionAnalyticsRepository,
+)
+from domain.session import SessionId
+
+T = TypeVar("T")
+
+# More distinct sessions than this in one look at the log are told as "everything": caches then start afresh, which is cheaper.
+_CHANGES_MAX: Final = 5_000
+
+# As text: msgspec reads it straight into the dataclasses, without a dict in between.
+_DOCUMENT_TEXT: Final = sa.cast(analytics_t.c.document, sa.Text).label("document")
+_READ: Final = (
+    sa.select(analytics_t.c.session_id, version_t.c.version, _DOCUMENT_TEXT)
+    .join(version_t, version_t.c.session_id == analytics_t.c.session_id)
+)  # fmt: skip
+_READ_ONE: Final = _READ.where(analytics_t.c.session_id == sa.bindparam("session_id", type_=sa.Uuid))
+_READ_MANY: Final = _READ.where(analytics_t.c.session_id == sa.any_(sa.bindparam("session_ids", type_=postgresql.ARRAY(sa.Uuid))))
+_READ_VERSION: Final = sa.select(version_t.c.version).where(version_t.c.session_id == sa.bindparam("session_id", type_=sa.Uuid))
+
+
+def _upsert() -> sa.Executable:
+    # The moment of processing alone is no news. Compared as documents, not as digests, so that an edit made in psql counts as a change.
+    moment: sa.ColumnElement[Any] = sa.literal_column("'{summary,processed_at}'::text[]")
+    insert = postgresql.insert(analytics_t).values(
+        session_id=sa.bindparam("session_id", type_=sa.Uuid),
+        document=sa.cast(sa.bindparam("document", type_=sa.Text), postgresql.JSONB),
+    )
+    return insert.on_conflict_do_update(
+        index_elements=[analytics_t.c.session_id],
+        set_={"document": insert.excluded.document},
+        where=analytics_t.c.document.op("#-")(moment).is_distinct_from(insert.excluded.document.op("#-")(moment)),
+    ).returning(analytics_t.c.session_id)
+
+
+_UPSERT: Final = _upsert()
+_DELETE: Final = (
+    sa.delete(analytics_t).where(analytics_t.c.session_id == sa.bindparam("session_id", type_=sa.Uuid)).returning(analytics_t.c.session_id)
+)
+
+# One statement, hence one snapshot: its xmin is the next position, because every transaction below it has ended, and what is committed
+# later carries an xid at or above it. Polling by id instead would miss whoever commits out of order.
+_CHANGES: Final = sa.text(f"""
+    WITH seen AS (
+      SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS position,
+             (SELECT xid::text::bigint FROM session_analytics_change ORDER BY xid LIMIT 1) AS oldest
+    )
+    SELECT seen.position, seen.oldest, change.session_id, change.version, change.everything
+    FROM seen LEFT JOIN (
+      SELECT session_id, max(version) AS version, session_id IS NULL AS everything
+      FROM session_analytics_change WHERE xid >= CAST(CAST(:since AS text) AS xid8)
+      GROUP BY session_id LIMIT {_CHANGES_MAX + 1}
+    ) AS change ON true
+""")  # noqa: S608 - the only thing put in is our own number
+_STORE_ID: Final = sa.select(store_t.c.store_id)
+
+
+class PostgresSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed):
+    """The repository over an engine that belongs to the caller."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    async def get(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> AnalyticsAnswer | None:
+        """See the port. Every answer is fresh."""
+        rows = await self._read(_READ_ONE, {"session_id": session_id})
+        return _answer(rows[0]) if rows else None
+
+    async def get_many(
+        self, session_ids: Collection[SessionId], *, freshness: Freshness = Freshness.BOUNDED
+    ) -> dict[SessionId, AnalyticsAnswer]:
+        """See the port."""
+        if not session_ids:
+            return {}
+        rows = await self._read(_READ_MANY, {"session_ids": list(dict.fromkeys(session_ids))})
+        return {SessionId(row.session_id): _answer(row) for row in rows}
+
+    async def get_document(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> DocumentAnswer | None:
+        """See the port. jsonb keeps neither key order nor spacing, so the canonical bytes are made anew."""
+        answer = await self.get(session_id)
+        if answer is None:
+            return None
+        return DocumentAnswer(document.encode(answer.analytics), "identity", answer.version, answer.source, answer.age_s)
+
+    async def save(self, analytics: SessionAnalytics) -> SaveReceipt:
+        """See the port."""
+        values = {"session_id": analytics.session_id, "document": document.encode(analytics).decode()}
+        changed, version = await self._write(_UPSERT, values)
+        return SaveReceipt(version, changed=changed, fresh=True)
+
+    async def delete(self, session_id: SessionId) -> DeleteReceipt | None:
+        """See the port."""
+        deleted, version = await self._write(_DELETE, {"session_id": session_id})
+        return DeleteReceipt(version, fresh=True) if deleted else None
+
+    async def store_id(self) -> UUID:
+        """See ChangeFeed."""
+        rows = await self._read(_STORE_ID, {})
+        if not rows:
+            raise StorageNotReady("the table session_analytics_store is empty; restore its row, or run: emg-sessions db upgrade")
+        store_id: UUID = rows[0].store_id
+        return store_id
+
+    async def changes_since(self, position: int | None) -> Changes:
+        """See ChangeFeed. A position is a transaction id."""
+        rows = await self._read(_CHANGES, {"since": str(position or 0)})
+        now, oldest = rows[0].position, rows[0].oldest
+        changed = [row for row in rows if row.everything is not None]
+        # A position above the present one comes from before a restore from backup.
+        forgotten = position is None or position > now or (oldest is not None and position <= oldest)
+        if forgotten or len(changed) > _CHANGES_MAX or any(row.everything for row in changed):
+            return Changes(now, changes=None)
+        return Changes(now, tuple(AnalyticsChange(SessionId(row.session_id), row.version) for row in changed))
+
+    async def _read(self, statement: sa.Executable, values: dict[str, Any]) -> list[sa.Row[Any]]:
+        async def rows() -> list[sa.Row[Any]]:
+            async with self._autocommit.connect() as connection:
+                return list((await connection.execute(statement, values)).all())
+
+        return await _once_more_if_connection_was_lost(rows)
+
+    async def _write(self, statement: sa.Executable, values: dict[str, Any]) -> tuple[bool, int]:
+        """Whether a row was written, and the session's version then (0: there never was one)."""
+
+        async def write() -> tuple[bool, int]:
+            async with self._engine.begin() as connection:
+                written = (await connection.execute(statement, values)).first() is not None
+                return written, await _version(connection, values["session_id"])
+
+        # Both writes are idempotent, so the second time does no harm where the first had committed after all.
+        return await _once_more_if_connection_was_lost(write)
+
+
+async def _version(connection: AsyncConnection, session_id: SessionId) -> int:
+    # Ours: an upsert locks the row even where it changes nothing, so nobody else can have bumped the version since.
+    return (await connection.execute(_READ_VERSION, {"session_id": session_id})).scalar_one_or_none() or 0
+
+
+async def _once_more_if_connection_was_lost(ask: Callable[[], Awaitable[T]]) -> T:
+    try:
+        try:
+            return await ask()
+        except sa.exc.DBAPIError as error:
+            if not connection_was_lost(error):
+                raise
+        return await ask()  # The pool was emptied by the first failure: this is a new connection.
+    except DRIVER_ERRORS as error:
+        raise translate(error) from error
+
+
+def _answer(row: sa.Row[Any]) -> AnalyticsAnswer:
+    return AnalyticsAnswer(document.decode(row.document, of=f"session {row.session_id}"), row.version, source="postgres", age_s=0.0)

@@ -1,0 +1,72 @@
+"""Keeps a failing Redis from being asked over and over: closed, open, half-open with one probe."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from enum import Enum
+
+import structlog
+
+
+class BreakerState(Enum):
+    """closed: ask; open: do not; half_open: one probe is under way, everybody else does without."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Breaker:
+    """Opens after so many failures in a row, for about `open_s` (jittered, so that many processes do not probe at once)."""
+
+    def __init__(
+        self,
+        failures_to_open: int,
+        open_s: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._failures_to_open = failures_to_open
+        self._open_s = open_s
+        self._clock = clock
+        self._jitter = jitter
+        self._failures = 0
+        self._probe_at = 0.0
+        self._log = structlog.get_logger(__name__)
+        self.state = BreakerState.CLOSED
+
+    def allows(self) -> bool:
+        """Whether to ask now. Whoever is told yes must report `succeeded`, `failed` or `abandoned`."""
+        if self.state is BreakerState.CLOSED:
+            return True
+        if self.state is BreakerState.OPEN and self._clock() >= self._probe_at:
+            self.state = BreakerState.HALF_OPEN
+            return True
+        return False
+
+    def succeeded(self) -> None:
+        """Redis answered."""
+        self._failures = 0
+        if self.state is not BreakerState.CLOSED:
+            self.state = BreakerState.CLOSED
+            self._log.info("cache_breaker_closed")
+
+    def failed(self) -> None:
+        """Redis did not answer, or not in time."""
+        self._failures += 1
+        if self.state is BreakerState.HALF_OPEN or (self.state is BreakerState.CLOSED and self._failures >= self._failures_to_open):
+            if self.state is BreakerState.CLOSED:
+                self._log.warning("cache_breaker_opened", failures=self._failures)
+            self._open()
+
+    def abandoned(self) -> None:
+        """The asker was cancelled and learned nothing. A probe is owed again, at once."""
+        if self.state is BreakerState.HALF_OPEN:
+            self.state = BreakerState.OPEN
+
+    def _open(self) -> None:
+        self.state = BreakerState.OPEN
+        self._probe_at = self._clock() + self._open_s * (0.8 + 0.4 * self._jitter())

@@ -1,0 +1,31 @@
+"""Puts the parts of the cache together; the container calls this."""
+
+from __future__ import annotations
+
+from adapters.redis_cache.breaker import Breaker
+from adapters.redis_cache.codec import Codec
+from adapters.redis_cache.leases import Leases
+from adapters.redis_cache.policy import CachePolicy
+from adapters.redis_cache.relay import Relay
+from adapters.redis_cache.server import CacheServer, Scripts, create_client
+from adapters.redis_cache.session_analytics import RedisCachedSessionAnalyticsRepository
+from adapters.redis_cache.stats import CacheStats
+from domain.ports import ChangeFeed, SessionAnalyticsRepository
+
+
+def cached(
+    inner: SessionAnalyticsRepository, feed: ChangeFeed, *, redis_url: str, key_prefix: str, policy: CachePolicy
+) -> RedisCachedSessionAnalyticsRepository:
+    """The cache over `inner`, told of writes by `feed`; to be opened. Raises InvalidSettings for a URL or a prefix that cannot be used."""
+    scripts = Scripts.load()
+    server = CacheServer(create_client(redis_url, policy), policy, Breaker(policy.failures_to_open, policy.open_s))
+    return RedisCachedSessionAnalyticsRepository(
+        inner,
+        server=server,
+        scripts=scripts,
+        relay=Relay(feed, server, scripts, key_prefix, policy),
+        leases=Leases(server, scripts, policy),
+        codec=Codec(policy),
+        policy=policy,
+        stats=CacheStats(),
+    )

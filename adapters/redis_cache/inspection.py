@@ -1,0 +1,121 @@
+"""Looks at the cache from outside: for operators, never on the path of a read. Nothing here walks a whole keyspace."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Literal, cast
+
+import redis.asyncio as redis
+
+from adapters.redis_cache.breaker import BreakerState
+from adapters.redis_cache.keys import Keys
+from adapters.redis_cache.policy import CachePolicy
+from adapters.redis_cache.server import CacheServer, Unavailable
+
+Status = Literal["healthy", "degraded", "unhealthy"]
+
+_SCAN_PAGES_MAX: Final = 20
+_SCAN_PAGE: Final = 500
+_MEASURED_MAX: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class CacheHealth:
+    """healthy: answers and in step; degraded: answers, but readers go to the truth for now (`reason`); unhealthy: does not answer."""
+
+    status: Status
+    reason: str | None
+    round_trip_ms: float | None
+    heartbeat_age_s: float | None
+    breaker: str
+    server: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheContents:
+    """What is stored. With more keys than are looked at, `entries` is None and the memory an entry is from the sample."""
+
+    entries: int | None
+    sampled_entries: int
+    entry_bytes_mean: float | None
+    server_memory_bytes: int
+    counts: dict[str, int]
+
+
+async def look_at_health(server: CacheServer, keys: Keys | None, policy: CachePolicy) -> CacheHealth:
+    """Asks the server for a sign of life and for the heartbeat, each once."""
+
+    async def ping(client: redis.Redis) -> float:
+        begin = time.perf_counter()
+        await client.ping()
+        return (time.perf_counter() - begin) * 1000
+
+    # The first exchange may have to connect; the second one tells the round trip.
+    await server.on(ping)
+    round_trip_ms = await server.on(ping)
+    if isinstance(round_trip_ms, Unavailable):
+        return CacheHealth("unhealthy", round_trip_ms.reason, None, None, server.breaker.state.value, None)
+    information = await server.on(lambda client: client.info("server"))
+    version = None if isinstance(information, Unavailable) else _server_version(information)
+    left_ms = None if keys is None else await server.on(lambda client: client.pttl(keys.heartbeat))
+    age_s = policy.heartbeat_s - left_ms / 1000 if isinstance(left_ms, int) and left_ms >= 0 else None
+    status: Status = "healthy" if age_s is not None and server.breaker.state is BreakerState.CLOSED else "degraded"
+    reason = None if status == "healthy" else "not in step with the database"
+    return CacheHealth(status, reason, round_trip_ms, age_s, server.breaker.state.value, version)
+
+
+async def look_at_contents(server: CacheServer, keys: Keys) -> CacheContents | Unavailable:
+    """Counts by SCAN with a bound, measures a sample, and reads the totals of all processes."""
+    entries, complete = await _some_entries(server, keys)
+    sizes: list[int] = []
+    for name in entries[:_MEASURED_MAX]:
+        size = await server.on(partial(_memory_usage, name=name))
+        if isinstance(size, int):
+            sizes.append(size)
+    memory = await server.on(lambda client: client.info("memory"))
+    counts = await server.on(partial(_hash, name=keys.counters))
+    if isinstance(memory, Unavailable) or isinstance(counts, Unavailable):
+        return memory if isinstance(memory, Unavailable) else Unavailable("connection")
+    return CacheContents(
+        entries=len(entries) if complete else None,
+        sampled_entries=len(sizes),
+        entry_bytes_mean=sum(sizes) / len(sizes) if sizes else None,
+        server_memory_bytes=int(memory["used_memory"]),
+        counts=dict(sorted(counts.items())),
+    )
+
+
+async def _some_entries(server: CacheServer, keys: Keys) -> tuple[list[bytes], bool]:
+    """The names of entries, and whether these are all."""
+    names: set[bytes] = set()
+    cursor: int = 0
+    for _ in range(_SCAN_PAGES_MAX):
+        page = await server.on(partial(_scan_page, cursor=cursor, pattern=keys.entries_pattern))
+        if isinstance(page, Unavailable):
+            return sorted(names), False
+        cursor, found = page
+        names.update(found)
+        if cursor == 0:
+            return sorted(names), True
+    return sorted(names), False
+
+
+async def _memory_usage(client: redis.Redis, name: bytes) -> int | None:
+    return await client.memory_usage(name, samples=0)
+
+
+async def _scan_page(client: redis.Redis, cursor: int, pattern: str) -> tuple[int, list[bytes]]:
+    return cast("tuple[int, list[bytes]]", await client.scan(cursor, match=pattern, count=_SCAN_PAGE))
+
+
+async def _hash(client: redis.Redis, name: str) -> dict[str, int]:
+    stored = cast("dict[bytes, bytes]", await client.hgetall(name))
+    return {field.decode(): int(count) for field, count in stored.items()}
+
+
+def _server_version(information: dict[str, Any]) -> str:
+    if "valkey_version" in information:
+        return f"Valkey {information['valkey_version']}"
+    return f"Redis {information.get('redis_version', 'of unknown version')}"

@@ -1,0 +1,101 @@
+"""Who may store an entry. A lease is a key with a token and an end; every write voids it, so that what its holder loaded before the write
+is refused. Storing by version alone would not do: after a write and an eviction there is no version left to compare with."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from adapters.redis_cache.entry import Entry, pack, version_text
+from adapters.redis_cache.keys import Keys
+from adapters.redis_cache.policy import CachePolicy
+from adapters.redis_cache.server import CacheServer, Scripts, Unavailable
+from domain.session import SessionId
+
+Grant = Literal["lease", "hit", "busy", "unavailable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What asking for leases brought: for each session "lease" (ours: load and fill), "hit" (somebody has filled: read again), "busy"
+    (somebody is loading) or "unavailable" (Redis does not say)."""
+
+    token: str
+    grants: dict[SessionId, Grant]
+
+    @property
+    def held(self) -> list[SessionId]:
+        """The sessions that are ours to fill."""
+        return [session_id for session_id, grant in self.grants.items() if grant == "lease"]
+
+
+class Leases:
+    """Takes leases, fills under them and gives them back. Every method is one exchange with Redis."""
+
+    def __init__(
+        self,
+        server: CacheServer,
+        scripts: Scripts,
+        policy: CachePolicy,
+        *,
+        new_token: Callable[[], str] = lambda: secrets.token_hex(16),
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._server = server
+        self._scripts = scripts
+        self._policy = policy
+        self._new_token = new_token
+        self._jitter = jitter
+        self._releasing: set[asyncio.Task[None]] = set()
+
+    async def acquire(self, keys: Keys, session_ids: Sequence[SessionId], epoch: bytes, at_least: int = 0) -> Lease:
+        """Asks for the leases of these sessions. `at_least` is the version that would spare the loading."""
+        token = self._new_token()
+        wanted = version_text(at_least)
+        arguments: list[bytes | str | int] = [token, round(self._policy.lease_s * 1000), epoch, *(wanted for _ in session_ids)]
+        try:
+            answers = await self._server.run(self._scripts.acquire, keys.entries_and_leases(session_ids), arguments)
+        except asyncio.CancelledError:
+            # Redis may have granted them to somebody who is no longer there.
+            self._release_later(keys, session_ids, token)
+            raise
+        if isinstance(answers, Unavailable):
+            return Lease(token, dict.fromkeys(session_ids, "unavailable"))
+        return Lease(token, {session_id: answer.decode() for session_id, answer in zip(session_ids, answers, strict=True)})
+
+    async def fill(self, keys: Keys, lease: Lease, entries: Sequence[Entry]) -> list[bool]:
+        """Stores entries under the leases held; for each whether it was accepted. The leases are used up."""
+        values: list[bytes | int] = []
+        for entry in entries:
+            values += [pack(entry), self._ttl_ms(entry)]
+        names = keys.entries_and_leases([entry.session_id for entry in entries])
+        accepted = await self._server.run(self._scripts.fill, names, [lease.token, *values])
+        return [False for _ in entries] if isinstance(accepted, Unavailable) else [answer == 1 for answer in accepted]
+
+    def give_back(self, keys: Keys, lease: Lease, session_ids: Sequence[SessionId]) -> None:
+        """Gives leases back unused, in the background: it is called where a caller was cancelled or failed, and cannot wait."""
+        self._release_later(keys, session_ids, lease.token)
+
+    async def aclose(self) -> None:
+        """Waits until the leases given back are back."""
+        while self._releasing:
+            await asyncio.wait(self._releasing)
+
+    def _release_later(self, keys: Keys, session_ids: Sequence[SessionId], token: str) -> None:
+        async def release() -> None:
+            await self._server.run(self._scripts.release, [keys.lease(session_id) for session_id in session_ids], [token])
+
+        self._own(release())
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._releasing.add(task)
+        task.add_done_callback(self._releasing.discard)
+
+    def _ttl_ms(self, entry: Entry) -> int:
+        life_s = self._policy.absent_ttl_s if entry.payload is None else self._policy.ttl_s
+        return max(1, round(1000 * life_s * (1 - self._policy.ttl_jitter * self._jitter())))

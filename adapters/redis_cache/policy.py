@@ -1,0 +1,57 @@
+"""Every bound and choice of the cache, checked when it is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from domain.errors import InvalidSettings
+
+CodecName = Literal["zstd", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachePolicy:
+    """How long things live and how long anybody waits."""
+
+    ttl_s: float = 24 * 3600.0
+    """An entry's life in Redis; each is cut by up to `ttl_jitter` of it, so that what was filled together does not expire together."""
+    ttl_jitter: float = 0.1
+    absent_ttl_s: float = 60.0
+    """How long "there is nothing" is remembered."""
+    heartbeat_s: float = 2.0
+    """The bound: without word from the truth for this long, nothing is read from Redis."""
+    lease_s: float = 15.0
+    """How long one reader may take to load and store an entry before another may try."""
+    follow_s_max: float = 0.5
+    """How long a reader waits for the lease's holder before it asks the truth itself."""
+    follow_poll_s: float = 0.005
+    command_s: float = 0.1
+    """The deadline of one exchange with Redis on an open connection."""
+    connect_s: float = 1.0
+    """The deadline of an exchange that has to connect first."""
+    connections_max: int = 16
+    failures_to_open: int = 3
+    open_s: float = 1.0
+    codec: CodecName = "zstd"
+    compress_from_bytes: int = 512
+    document_bytes_max: int = 8 * 1024 * 1024
+    """A larger document is not cached."""
+    batch_max: int = 500
+    """Sessions in one command; a larger batch is several."""
+
+    def __post_init__(self) -> None:
+        def need(holds: bool, message: str) -> None:
+            if not holds:
+                raise InvalidSettings(message)
+
+        need(self.ttl_s >= 1, f"DEFAULT_CACHE_TTL_HOURS must be at least a second, not {self.ttl_s} s")
+        need(0 <= self.ttl_jitter < 1, f"the TTL's jitter is a fraction below 1, not {self.ttl_jitter}")
+        need(0 < self.absent_ttl_s <= self.ttl_s, "CACHE_ABSENT_TTL_S must be above 0 and at most DEFAULT_CACHE_TTL_HOURS")
+        need(self.heartbeat_s >= 0.2, f"CACHE_STALENESS_BOUND_S must be at least 0.2, not {self.heartbeat_s}")
+        need(self.command_s > 0, f"REDIS_COMMAND_TIMEOUT_MS must be above 0, not {self.command_s * 1000:g}")
+        need(self.connect_s >= self.command_s, "REDIS_CONNECT_TIMEOUT_MS must be at least REDIS_COMMAND_TIMEOUT_MS")
+        need(self.lease_s > self.follow_s_max > self.follow_poll_s > 0, "a lease must last longer than anybody waits for its holder")
+        need(self.connections_max >= 1, f"REDIS_CONNECTIONS_MAX must be at least 1, not {self.connections_max}")
+        need(self.failures_to_open >= 1 and self.open_s > 0, "the breaker must open after at least 1 failure, for some time")
+        need(self.document_bytes_max > 0 and self.batch_max > 0, "sizes must be above 0")

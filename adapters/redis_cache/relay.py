@@ -1,0 +1,121 @@
+"""Keeps the cache in step with the truth, whoever wrote to it.
+
+One pass: MARK (a nonce; Redis tells its time r0 and the position) → read the truth's change log from that position, in one snapshot →
+APPLY, one script: drop what changed, move the position, renew the heartbeat until r0 + the bound. Readers use Redis only while the
+heartbeat lives, so whatever keeps the relay from passing (it crashed, Redis froze, the database is away) ends the reading from Redis within
+the bound, and nothing is mended by hand.
+
+Three things look removable and are not. The heartbeat dates from before the snapshot: dated at APPLY, a relay that was stopped in between
+would vouch for changes it never saw. The position lives in Redis and moves in the script that applies: a failover or an old dump then
+rolls both back together, and the changes are applied again. The nonce makes an APPLY fail on a Redis that lost its MARK.
+
+An epoch is a stretch of history without a gap. Where the log cannot tell what changed since the position, a new epoch begins and every
+entry of an older one is a miss.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from adapters.redis_cache.entry import EPOCH_BYTES, version_text
+from adapters.redis_cache.keys import Keys
+from adapters.redis_cache.policy import CachePolicy
+from adapters.redis_cache.server import CacheServer, Scripts, Unavailable
+from domain.errors import StorageError
+from domain.ports import ChangeFeed
+
+# A pass that takes longer than this is given up; the next begins.
+_MARK_LIFE_MS: Final = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """Where the change log has been applied up to, in which epoch."""
+
+    epoch: bytes
+    at: int
+
+    def __bytes__(self) -> bytes:
+        return b"%s:%d" % (self.epoch.hex().encode(), self.at)
+
+    @classmethod
+    def parse(cls, stored: bytes) -> _Position | None:
+        epoch, _, at = stored.partition(b":")
+        try:
+            parsed = cls(bytes.fromhex(epoch.decode()), int(at))
+        except ValueError:  # UnicodeDecodeError is one
+            return None
+        return parsed if len(parsed.epoch) == EPOCH_BYTES else None
+
+
+class Relay:
+    """Makes one pass at a time; its owner calls for one every `pause_s`.
+
+    Any number of processes may do so: of two passes that overlap, one is undone, and a heartbeat renewed lately saves a pass.
+    """
+
+    def __init__(
+        self,
+        feed: ChangeFeed,
+        server: CacheServer,
+        scripts: Scripts,
+        prefix: str,
+        policy: CachePolicy,
+        *,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._feed = feed
+        self._server = server
+        self._scripts = scripts
+        self._prefix = prefix
+        self._policy = policy
+        self._jitter = jitter
+        self._log = structlog.get_logger(__name__)
+        self._in_step = True
+        self.keys: Keys | None = None
+        """The keys of the store behind the feed; None until it has told its identity once."""
+
+    async def catch_up(self, *, unless_fresh: bool = False) -> bool:
+        """One pass; True if the heartbeat was renewed (or, `unless_fresh`, was renewed lately by another). Raises nothing of its own."""
+        try:
+            if self.keys is None:
+                self.keys = Keys.of(self._prefix, await self._feed.store_id())
+            passed = await self._pass(self.keys, unless_fresh)
+        except StorageError:
+            # The truth is away. The heartbeat runs out by itself.
+            passed = False
+        if passed is not self._in_step:
+            self._in_step = passed
+            self._log.info("cache_in_step") if passed else self._log.warning("cache_out_of_step")
+        return passed
+
+    def pause_s(self) -> float:
+        """How long to wait before the next pass: a third of the bound at most, jittered so that processes do not meet."""
+        return self._policy.heartbeat_s / 3 * (0.8 + 0.2 * self._jitter())
+
+    async def _pass(self, keys: Keys, unless_fresh: bool) -> bool:
+        nonce = secrets.token_hex(16)
+        marked = await self._server.run(self._scripts.mark, [keys.mark, keys.position, keys.heartbeat], [nonce, _MARK_LIFE_MS])
+        if isinstance(marked, Unavailable):
+            return False
+        now_ms, stored_position, heartbeat_left_ms = marked
+        bound_ms = round(self._policy.heartbeat_s * 1000)
+        if unless_fresh and heartbeat_left_ms > bound_ms * 0.8:
+            return True
+        before = _Position.parse(stored_position)
+        log = await self._feed.changes_since(None if before is None else before.at)
+        changes = log.changes or ()
+        epoch = secrets.token_bytes(EPOCH_BYTES) if before is None or log.changes is None else before.epoch
+        after = _Position(epoch, log.position)
+        applied = await self._server.run(
+            self._scripts.apply,
+            [keys.mark, keys.position, keys.heartbeat, *keys.entries_and_leases(change.session_id for change in changes)],
+            [nonce, stored_position, bytes(after), after.epoch, now_ms + bound_ms, *(version_text(change.version) for change in changes)],
+        )
+        return applied == 1

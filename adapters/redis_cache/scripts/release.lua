@@ -1,0 +1,9 @@
+-- Gives leases back unused.
+-- KEYS  lease, …    ARGV  token    returns how many were still held
+local released = 0
+for i = 1, #KEYS do
+  if redis.pcall('GET', KEYS[i]) == ARGV[1] then
+    released = released + redis.call('DEL', KEYS[i])
+  end
+end
+return released

@@ -1,0 +1,154 @@
+"""Redis or Valkey as the cache sees it: every exchange has a deadline and goes through the breaker, and a failure is a value."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Final, TypeVar, cast
+
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from adapters.redis_cache.breaker import Breaker
+from adapters.redis_cache.policy import CachePolicy
+from domain.errors import InvalidSettings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Redis was not asked or did not answer as it should: breaker_open, timeout, connection, response. Not a miss: nothing is known."""
+
+    reason: str
+
+
+class Script:
+    """One of scripts/*.lua, with the lines in scripts/_entry.lua before it."""
+
+    def __init__(self, name: str) -> None:
+        folder = files("adapters.redis_cache") / "scripts"
+        self.text = (folder / "_entry.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """All scripts, read once."""
+
+    acquire: Script
+    release: Script
+    fill: Script
+    invalidate: Script
+    mark: Script
+    apply: Script
+
+    @classmethod
+    def load(cls) -> Scripts:
+        """Reads them from the package."""
+        return cls(*(Script(name) for name in ("acquire", "release", "fill", "invalidate", "mark", "apply")))
+
+
+def create_client(url: str, policy: CachePolicy) -> redis.Redis:
+    """A client that connects at its first use. Raises InvalidSettings without repeating the URL, which may hold a password."""
+    try:
+        pool = redis.BlockingConnectionPool.from_url(
+            url,
+            max_connections=policy.connections_max,
+            timeout=policy.command_s,  # Waits for a free connection; beyond it the truth answers.
+            socket_connect_timeout=policy.connect_s,
+            socket_timeout=None,  # CacheServer's deadlines are around whole exchanges; a second timer in each would only cost.
+            retry=Retry(NoBackoff(), 0),  # The breaker decides when to try again.
+            health_check_interval=0,
+            protocol=3,
+        )
+    except (ValueError, TypeError) as error:
+        raise InvalidSettings("REDIS_URL is not a Redis URL; one looks like redis://user:password@host:6379/0 or unix:///path") from error
+    return redis.Redis.from_pool(pool)
+
+
+class CacheServer:
+    """Asks Redis, within bounds. Never raises for what Redis does or fails to do."""
+
+    def __init__(self, client: redis.Redis, policy: CachePolicy, breaker: Breaker) -> None:
+        self._client = client
+        self._command_s: Final = policy.command_s
+        self._connect_s: Final = policy.connect_s
+        self._connected = False
+        self.breaker = breaker
+
+    async def read(self, names: Sequence[str]) -> list[bytes | None] | Unavailable:
+        """The values under these keys, read at one moment. None also for a key of another type."""
+
+        async def read() -> list[bytes | None]:
+            return cast("list[bytes | None]", await self._client.mget(names))
+
+        return await self.ask(read)
+
+    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[bytes | str | int]) -> Any | Unavailable:
+        """What a script returns."""
+        return await self.ask(lambda: self._evaluate(script, keys, arguments))
+
+    async def add_to_hash(self, name: str, counts: Mapping[str, int]) -> list[Any] | Unavailable:
+        """Adds to the integers in a hash, in one exchange."""
+
+        async def add() -> list[Any]:
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for field, count in counts.items():
+                    pipeline.hincrby(name, field, count)
+                return await pipeline.execute()
+
+        return await self.ask(add)
+
+    async def on(self, exchange: Callable[[redis.Redis], Awaitable[T]]) -> T | Unavailable:
+        """What one exchange with the client returns; for looking at the server from outside."""
+        return await self.ask(lambda: exchange(self._client))
+
+    async def ask(self, exchange: Callable[[], Awaitable[T]]) -> T | Unavailable:
+        """What one exchange with the server returns."""
+        if not self.breaker.allows():
+            return Unavailable("breaker_open")
+        try:
+            # After a failure the next exchange has to connect again, which may take longer than a command should.
+            async with asyncio.timeout(self._command_s if self._connected else self._connect_s):
+                answer = await exchange()
+        except ResponseError:
+            # The server is there and says no: a script's error, a read-only replica, no memory. Asking the next thing is cheap.
+            self.breaker.succeeded()
+            return Unavailable("response")
+        except TimeoutError:
+            self._failed()
+            return Unavailable("timeout")
+        except (RedisError, OSError, ValueError) as error:
+            # ValueError and the like: what listens there does not speak Redis.
+            self._failed()
+            return Unavailable("timeout" if "No connection available" in str(error) else "connection")
+        except BaseException:
+            self.breaker.abandoned()
+            raise
+        self._connected = True
+        self.breaker.succeeded()
+        return answer
+
+    async def aclose(self) -> None:
+        """Closes the connections. Never raises for a server that is gone."""
+        try:
+            async with asyncio.timeout(self._connect_s):
+                await self._client.aclose()
+        except (RedisError, OSError, TimeoutError):
+            return
+
+    def _failed(self) -> None:
+        self._connected = False
+        self.breaker.failed()
+
+    async def _evaluate(self, script: Script, keys: Sequence[str], arguments: Sequence[bytes | str | int]) -> Any:
+        try:
+            return await self._client.evalsha(script.sha, len(keys), *keys, *arguments)
+        except NoScriptError:
+            return await self._client.eval(script.text, len(keys), *keys, *arguments)

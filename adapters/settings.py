@@ -1,0 +1,80 @@
+"""Settings, from the environment or a .env file. Each part that can be swapped is a Literal here, so that a wrong name fails at the start.
+
+docs/settings.md is the table for users; a test holds it against this file. Only the container and the entrypoints read settings.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from domain.errors import InvalidSettings
+
+PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """All settings with their defaults. Fields are the lower-case names of the environment variables."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+
+    # Which adapters.
+    storage: Literal["postgres", "memory"] = "postgres"
+    cache: Literal["redis", "none"] = "redis"
+
+    # Where. Unset addresses mean embedded servers in DATA_DIR; they are secrets because they may hold passwords.
+    database_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    data_dir: Path | None = None
+
+    # PostgreSQL.
+    database_pool_size: PositiveInt = 10
+    database_pool_wait_s: PositiveFloat = 5.0
+    database_connect_timeout_s: PositiveFloat = 5.0
+    database_statement_timeout_s: PositiveFloat = 10.0
+
+    # The cache.
+    redis_key_prefix: str = "emg_c3d_analyzer"
+    default_cache_ttl_hours: PositiveFloat = 24.0
+    cache_absent_ttl_s: PositiveFloat = 60.0
+    cache_staleness_bound_s: PositiveFloat = 2.0
+    enable_redis_compression: bool = True
+    redis_command_timeout_ms: PositiveFloat = 100.0
+    redis_connect_timeout_ms: PositiveFloat = 1000.0
+    redis_connections_max: PositiveInt = 16
+
+    # The analysis.
+    analysis_processes: Annotated[int, Field(ge=0)] = 0
+    analysis_timeout_s: PositiveFloat = 120.0
+    channels: Annotated[tuple[str, ...], NoDecode] = ()
+    mvc_threshold_percent: PositiveFloat = 75.0
+    duration_threshold_ms: Annotated[float, Field(ge=0)] = 2000.0
+
+    # Logs, on standard error.
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    log_format: Literal["auto", "text", "json"] = "auto"
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("database_url", "redis_url", "data_dir", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return None if value == "" else value
+
+
+def load_settings(**given: object) -> Settings:
+    """The settings, with those given here going before the environment's. Raises InvalidSettings naming the first that is wrong."""
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # checked by pydantic, whose complaints are what we are after
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else "the settings"
+        shown = "" if name.endswith("_URL") else f", not {str(first['input'])[:60]!r}"
+        raise InvalidSettings(f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}{shown}") from None

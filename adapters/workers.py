@@ -1,0 +1,74 @@
+"""Worker processes, so that an analysis never holds up the event loop, and a recording that crashes or hangs its reader fails alone."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any, ParamSpec, TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+
+from domain.errors import AnalysisFailed
+from domain.ports import Workers
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ProcessWorkers(Workers):
+    """A pool of processes that start at the first work. `processes` 0 means one per usable processor."""
+
+    def __init__(self, *, processes: int, timeout_s: float) -> None:
+        self._processes = processes or _usable_processors()
+        self._timeout_s = timeout_s
+        self._pool: ProcessPool | None = None
+
+    @property
+    def parallel(self) -> int:
+        """How many functions run at once; more wait."""
+        return self._processes
+
+    async def run(self, file_name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """See the port."""
+        if self._pool is None:
+            self._pool = ProcessPool(max_workers=self._processes, context=_context(), initializer=_ignore_interrupts)
+        # The time limit counts from when the function starts, not from when it begins to wait for a process.
+        future = self._pool.schedule(function, args=args, kwargs=kwargs, timeout=self._timeout_s)
+        try:
+            answer: T = await asyncio.wrap_future(future)
+        except ProcessExpired as error:
+            raise AnalysisFailed(file_name, f"its process died (exit code {error.exitcode}); the file may be damaged") from error
+        except FutureTimeoutError as error:
+            raise AnalysisFailed(file_name, f"the analysis did not finish within ANALYSIS_TIMEOUT_S = {self._timeout_s:g}") from error
+        return answer
+
+    async def aclose(self) -> None:
+        """Ends the processes, and with them what still runs."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.stop()  # type: ignore[no-untyped-call]  # pebble types most of itself, not this
+            await asyncio.to_thread(pool.join)
+
+
+def _context() -> Any:
+    # Never fork: the parent has threads and an event loop. A fork server imports once and forks clean children.
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["domain.emg.analysis", "services.therapy_session_processor", "adapters.c3d.reader", "ezc3d"])
+        return context
+    return multiprocessing.get_context("spawn")
+
+
+def _ignore_interrupts() -> None:
+    # Ctrl-C goes to the whole process group; the parent alone decides what becomes of running work.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _usable_processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

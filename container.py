@@ -1,0 +1,185 @@
+"""The composition root: which adapters there are, which of them run, and in which order they open and close.
+
+    async with running() as app:
+        repository = await resolve(app.session_analytics)
+
+Everything opens at its first use and only then: with CACHE=none nothing touches Redis, with STORAGE=memory nothing touches PostgreSQL.
+To add an adapter: one Literal in adapters/settings.py, one branch in a Selector here, and the contract suite in tests/contracts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar, cast
+
+import platformdirs
+from dependency_injector import containers, providers
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.c3d.reader import C3dRecordingReader
+from adapters.embedded import EmbeddedPostgres, EmbeddedValkey
+from adapters.memory import MemorySessionAnalyticsRepository, MemorySessionRegistry
+from adapters.postgres import migrations
+from adapters.postgres.engine import PostgresPolicy, create_engine
+from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
+from adapters.postgres.session_registry import PostgresSessionRegistry
+from adapters.redis_cache.compose import cached
+from adapters.redis_cache.policy import CachePolicy
+from adapters.redis_cache.session_analytics import RedisCachedSessionAnalyticsRepository
+from adapters.settings import Settings, load_settings
+from adapters.workers import ProcessWorkers
+from domain.analytics import AnalysisParameters
+from domain.ports import ChangeFeed, RecordingReader, SessionAnalyticsRepository, SessionRegistry
+from services.therapy_session_processor import TherapySessionProcessor
+
+T = TypeVar("T")
+
+
+def data_dir(settings: Settings) -> Path:
+    """Where embedded servers keep their data: DATA_DIR, or a folder of the user's."""
+    return settings.data_dir or Path(platformdirs.user_data_dir("emg-sessions", appauthor=False))
+
+
+def postgres_policy(settings: Settings) -> PostgresPolicy:
+    """The bounds on PostgreSQL, from settings."""
+    return PostgresPolicy(
+        pool_size=settings.database_pool_size,
+        pool_wait_s=settings.database_pool_wait_s,
+        connect_s=settings.database_connect_timeout_s,
+        statement_s=settings.database_statement_timeout_s,
+    )
+
+
+def cache_policy(settings: Settings) -> CachePolicy:
+    """The bounds and choices of the cache, from settings."""
+    return CachePolicy(
+        ttl_s=settings.default_cache_ttl_hours * 3600,
+        absent_ttl_s=settings.cache_absent_ttl_s,
+        heartbeat_s=settings.cache_staleness_bound_s,
+        codec="zstd" if settings.enable_redis_compression else "none",
+        command_s=settings.redis_command_timeout_ms / 1000,
+        connect_s=settings.redis_connect_timeout_ms / 1000,
+        connections_max=settings.redis_connections_max,
+    )
+
+
+def analysis_parameters(settings: Settings) -> AnalysisParameters:
+    """The parameters of the analysis, from settings."""
+    return AnalysisParameters(
+        channels=settings.channels,
+        mvc_threshold_percent=settings.mvc_threshold_percent,
+        duration_threshold_ms=settings.duration_threshold_ms or None,
+    )
+
+
+async def open_postgres(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """An engine on DATABASE_URL, or on an embedded PostgreSQL whose schema is kept up to date."""
+    embedded: EmbeddedPostgres | None = None
+    if settings.database_url is None:
+        embedded = EmbeddedPostgres(data_dir(settings))
+        url = await asyncio.to_thread(embedded.open)
+    else:
+        url = settings.database_url.get_secret_value()
+    try:
+        engine = create_engine(url, postgres_policy(settings))
+        try:
+            if embedded is not None:
+                await migrations.upgrade(engine)
+            yield engine
+        finally:
+            await engine.dispose()
+    finally:
+        if embedded is not None:
+            await asyncio.to_thread(embedded.close)
+
+
+async def open_cache(inner: SessionAnalyticsRepository, settings: Settings) -> AsyncIterator[RedisCachedSessionAnalyticsRepository]:
+    """The cache over `inner`, on REDIS_URL or on an embedded Valkey."""
+    embedded: EmbeddedValkey | None = None
+    if settings.redis_url is None:
+        embedded = EmbeddedValkey(data_dir(settings))
+        url = await asyncio.to_thread(embedded.open)
+    else:
+        url = settings.redis_url.get_secret_value()
+    try:
+        # Both stores are their own change feeds.
+        repository = cached(
+            inner, cast(ChangeFeed, inner), redis_url=url, key_prefix=settings.redis_key_prefix, policy=cache_policy(settings)
+        )
+        await repository.open()
+        try:
+            yield repository
+        finally:
+            await repository.aclose()
+    finally:
+        if embedded is not None:
+            await asyncio.to_thread(embedded.close)
+
+
+async def open_workers(settings: Settings) -> AsyncIterator[ProcessWorkers]:
+    """Worker processes, which start at the first work."""
+    workers = ProcessWorkers(processes=settings.analysis_processes, timeout_s=settings.analysis_timeout_s)
+    try:
+        yield workers
+    finally:
+        await workers.aclose()
+
+
+class Container(containers.DeclarativeContainer):
+    """What there is to resolve. The Selectors are the settings STORAGE and CACHE."""
+
+    settings = providers.Dependency(instance_of=Settings)
+
+    engine: providers.Provider[AsyncEngine] = providers.Resource(open_postgres, settings)
+    stored: providers.Provider[SessionAnalyticsRepository] = providers.Selector(
+        settings.provided.storage,
+        postgres=providers.Singleton(PostgresSessionAnalyticsRepository, engine),
+        memory=providers.Singleton(MemorySessionAnalyticsRepository),
+    )
+    session_analytics: providers.Provider[SessionAnalyticsRepository] = providers.Selector(
+        settings.provided.cache,
+        redis=providers.Resource(open_cache, stored, settings),
+        none=stored,
+    )
+    session_registry: providers.Provider[SessionRegistry] = providers.Selector(
+        settings.provided.storage,
+        postgres=providers.Singleton(PostgresSessionRegistry, engine),
+        memory=providers.Singleton(MemorySessionRegistry),
+    )
+
+    workers: providers.Provider[ProcessWorkers] = providers.Resource(open_workers, settings)
+    recording_reader: providers.Provider[RecordingReader] = providers.Singleton(C3dRecordingReader)
+    parameters: providers.Provider[AnalysisParameters] = providers.Singleton(analysis_parameters, settings)
+    therapy_session_processor: providers.Provider[TherapySessionProcessor] = providers.Singleton(
+        TherapySessionProcessor,
+        reader=recording_reader,
+        workers=workers,
+        repository=session_analytics,
+        registry=session_registry,
+        parameters=parameters,
+    )
+
+
+@asynccontextmanager
+async def running(settings: Settings | None = None) -> AsyncIterator[Container]:
+    """A container whose resources close at the end, the dependent ones first. Settings are read from the environment if not given."""
+    app = Container(settings=providers.Object(settings or load_settings()))
+    try:
+        yield app
+    finally:
+        # None when nothing asynchronous was opened.
+        closing = app.shutdown_resources()
+        if closing is not None:
+            await closing
+
+
+async def resolve(provider: providers.Provider[T]) -> T:
+    """What a provider provides. Whether it does so at once or needs awaiting depends on the branches selected; this takes both."""
+    provided = provider()
+    if inspect.isawaitable(provided):
+        return await cast(Awaitable[T], provided)
+    return provided

@@ -1,0 +1,87 @@
+"""Everything that can go wrong, as one tree.
+
+EmgSessionsError
+├── InvalidRecording           a recording that cannot be analysed; nothing of it is stored
+├── InvalidSessionId           a text that is no session id
+├── InvalidParameters          analysis parameters that contradict each other or the recording
+├── InvalidSettings            a setting that is missing, malformed or out of range
+├── AnalysisFailed             the analysis ended without an answer (crashed, out of time); the recording may be sound
+└── StorageError               the storage of session analytics did not do what was asked
+    ├── StorageUnavailable     it cannot be reached, or does not answer in time: try again
+    ├── StorageRefused         it answered, and will not let us in (credentials, rights, no such database): needs a person
+    ├── StorageNotReady        it is reachable but its schema is missing or older than this program
+    └── StoredDataInvalid      what it holds cannot be read as session analytics
+
+Every message is one sentence for a user: what was wrong, with what, and which setting or command mends it. Messages carry no patient data
+and no credentials; a file's name is the recording's identity and may appear.
+"""
+
+from __future__ import annotations
+
+
+class EmgSessionsError(Exception):
+    """The root: whoever catches this catches every failure this program foresaw."""
+
+
+class InvalidRecording(EmgSessionsError):
+    """The named recording cannot be analysed, for the given reason."""
+
+    def __init__(self, file_name: str, reason: str) -> None:
+        super().__init__(file_name, reason)
+        self.file_name = file_name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.file_name}: {self.reason}"
+
+
+class InvalidSessionId(EmgSessionsError):
+    """The text is no session id."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        shown = self.text if len(self.text) <= 60 else f"{self.text[:60]}…"
+        return f"{shown!r} is not a session id; one looks like 6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10"
+
+
+class InvalidParameters(EmgSessionsError):
+    """The analysis parameters contradict each other or the recording."""
+
+
+class InvalidSettings(EmgSessionsError):
+    """A setting is missing, malformed or out of range; the message names it."""
+
+
+class AnalysisFailed(EmgSessionsError):
+    """The analysis of the named recording ended without an answer."""
+
+    def __init__(self, file_name: str, reason: str) -> None:
+        super().__init__(file_name, reason)
+        self.file_name = file_name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.file_name}: {self.reason}"
+
+
+class StorageError(EmgSessionsError):
+    """The storage of session analytics did not do what was asked."""
+
+
+class StorageUnavailable(StorageError):
+    """The storage cannot be reached or does not answer in time."""
+
+
+class StorageRefused(StorageError):
+    """The storage answered, and does not let us in."""
+
+
+class StorageNotReady(StorageError):
+    """The storage is reachable, but its schema is missing or older than this program."""
+
+
+class StoredDataInvalid(StorageError):
+    """What the storage holds cannot be read as session analytics."""

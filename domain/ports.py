@@ -1,0 +1,184 @@
+"""What the core asks of the world. Adapters subclass these, so that a forgotten method fails when the object is built."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
+from uuid import UUID
+
+from domain.analytics import AnalysisParameters, SessionAnalytics
+from domain.emg.recording import Recording
+from domain.session import SessionId, TherapySession
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Coding = Literal["identity", "zstd"]
+"""How a document's bytes are coded, by its HTTP content coding."""
+
+
+class Freshness(Enum):
+    """How old an answer may be.
+
+    FRESH: no older than the last write whose receipt said `fresh` before the read began.
+    BOUNDED: the cheapest answer within the bound that the storage's configuration promises.
+    """
+
+    FRESH = "fresh"
+    BOUNDED = "bounded"
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyticsAnswer:
+    """Session analytics as read. `version` counts the writes of this session; `source` names the store that answered (postgres, redis,
+    memory); `age_s` is the time since the answer left the truth: 0.0 when the truth itself answered."""
+
+    analytics: SessionAnalytics
+    version: int
+    source: str
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentAnswer:
+    """The same analytics as canonical JSON, in the coding in which they are at hand."""
+
+    body: bytes
+    coding: Coding
+    version: int
+    source: str
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SaveReceipt:
+    """`changed` is False if the same content was already there. `fresh`: every FRESH read that begins now returns this version or newer."""
+
+    version: int
+    changed: bool
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteReceipt:
+    """`version` is the deletion's own: a session analysed again continues from it."""
+
+    version: int
+    fresh: bool
+
+
+@runtime_checkable
+class SessionAnalyticsRepository(Protocol):
+    """Keeps the session analytics and answers for them. Safe for any number of concurrent callers.
+
+    Every method raises StorageError (domain/errors.py) if the truth cannot be asked. A cache that fails is no error: the truth answers.
+    `at_least` is a version the caller has seen: no answer is older, wherever it comes from (read-your-writes, monotonic reads).
+    """
+
+    @abstractmethod
+    async def get(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> AnalyticsAnswer | None:
+        """The analytics, or None if the session was never analysed or its analytics were deleted."""
+
+    @abstractmethod
+    async def get_many(
+        self, session_ids: Collection[SessionId], *, freshness: Freshness = Freshness.BOUNDED
+    ) -> dict[SessionId, AnalyticsAnswer]:
+        """Those that exist, by id, in one round trip to each store, whatever their number. Repeated ids are asked once."""
+
+    @abstractmethod
+    async def get_document(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> DocumentAnswer | None:
+        """The analytics as stored bytes, for whoever passes them on undecoded; None as for `get`."""
+
+    @abstractmethod
+    async def save(self, analytics: SessionAnalytics) -> SaveReceipt:
+        """Stores the analytics whole or not at all. Saving equal content again changes nothing and keeps the version."""
+
+    @abstractmethod
+    async def delete(self, session_id: SessionId) -> DeleteReceipt | None:
+        """Erases the analytics from every store; only the bare version stays. None if there was nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyticsChange:
+    """One committed write: the session's analytics have this version (or are gone with it)."""
+
+    session_id: SessionId
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a change feed tells: every write committed before `position` and not before the position asked for; some may be told again.
+
+    `changes` None means the feed cannot say what changed: everything may have.
+    """
+
+    position: int
+    changes: tuple[AnalyticsChange, ...] | None
+
+
+@runtime_checkable
+class ChangeFeed(Protocol):
+    """Tells a cache what was written to the truth, by whomever. Raises StorageError as the repository does."""
+
+    @abstractmethod
+    async def store_id(self) -> UUID:
+        """The identity of the truth: two stores that may differ never share it."""
+
+    @abstractmethod
+    async def changes_since(self, position: int | None) -> Changes:
+        """The writes since a position this feed gave (None: since nothing known), in one round trip.
+
+        Complete: a write that any reader of the truth could have seen before the call is told now or was told before. `changes` is None
+        if the position is None, unknown, or older than the log.
+        """
+
+
+@runtime_checkable
+class SessionRegistry(Protocol):
+    """Knows which sessions were recorded. Raises StorageError as the repository does."""
+
+    @abstractmethod
+    async def register(self, session: TherapySession) -> TherapySession:
+        """Registers a session once: if it is known already, what is known is returned and nothing changes."""
+
+    @abstractmethod
+    async def find(self, session_id: SessionId) -> TherapySession | None:
+        """The session, or None if it was never registered."""
+
+    @abstractmethod
+    async def recent(self, limit: int) -> Sequence[TherapySession]:
+        """The last registered sessions, newest first, `limit` at most."""
+
+
+@runtime_checkable
+class RecordingReader(Protocol):
+    """Reads recordings. Must be picklable: reading happens in worker processes."""
+
+    @abstractmethod
+    def digest(self, path: Path) -> str:
+        """The SHA-256 of the file's bytes, as 64 hex digits: the recording's identity. Blocks. Raises InvalidRecording."""
+
+    @abstractmethod
+    def read(self, path: Path, parameters: AnalysisParameters) -> Recording:
+        """The recording in a file. Raises InvalidRecording naming the file and the reason. Blocks."""
+
+
+@runtime_checkable
+class Workers(Protocol):
+    """Runs functions that keep a processor busy, off the event loop."""
+
+    @abstractmethod
+    async def run(self, file_name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `function` returns or raises. Function, arguments and result must be picklable. `file_name` names the work in errors.
+
+        Raises AnalysisFailed if the worker died or ran out of time; other work is not affected. Cancellation ends the work.
+        """
