@@ -165,7 +165,7 @@ class Contraction:
 
 @dataclass(frozen=True, slots=True)
 class ContractionSummary:
-    """The contractions of one channel; without any, the counts are 0 and the rest is None."""
+    """The contractions of one channel; without any, counts and time under tension are 0 and the rest is None."""
 
     count: int
     good: int
@@ -183,7 +183,7 @@ class ContractionSummary:
 
 @dataclass(frozen=True, slots=True)
 class ChannelAnalytics:
-    """One EMG channel. `problems` says, in sentences, why metrics are None."""
+    """One EMG channel. `problems` says, in sentences, why metrics are None or rest on less than they should."""
 
     name: str
     rms: float | None

@@ -1,0 +1,1 @@
+"""C3D, the file format of biomechanics: reads recordings, and writes synthetic ones."""

@@ -1,0 +1,58 @@
+"""Every import contract holds, and is seen to fail on a planted violation."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+VIOLATIONS = [
+    ("services know the domain, entrypoints know everybody", "domain/session.py", "import services.therapy_session_processor"),
+    ("adapters stand on the domain; only entrypoints stand on adapters' wiring", "adapters/postgres/engine.py", "import adapters.settings"),
+    ("adapters stand on the domain; only entrypoints stand on adapters' wiring", "adapters/redis_cache/keys.py", "import adapters.postgres"),
+    ("adapters stand on the domain; only entrypoints stand on adapters' wiring", "adapters/stray.py", "import domain.session"),
+    ("only entrypoints import the container", "services/therapy_session_processor.py", "import container"),
+    ("driven adapters do not know services", "adapters/memory.py", "import services.therapy_session_processor"),
+    ("the domain and the services are free of frameworks", "domain/analytics.py", "import msgspec"),
+    ("the domain and the services are free of frameworks", "services/therapy_session_processor.py", "import adapters.memory"),
+    ("redis is known to the cache alone", "adapters/postgres/engine.py", "import redis"),
+    ("sqlalchemy and asyncpg are known to the postgres adapter alone", "adapters/redis_cache/keys.py", "import sqlalchemy"),
+    ("ezc3d is known to the c3d adapter alone", "adapters/memory.py", "import ezc3d"),
+]
+
+
+def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60, env={"PATH": "", "PYTHONPATH": "."})
+
+
+def copy_of_the_code(folder: Path) -> Path:
+    for name in ("domain", "services", "adapters"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("container.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def test_the_code_keeps_every_contract() -> None:
+    result = lint(ROOT)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(("contract", "file", "line"), VIOLATIONS, ids=[f"{file}: {line}" for _, file, line in VIOLATIONS])
+def test_a_planted_violation_breaks_its_contract(tmp_path: Path, contract: str, file: str, line: str) -> None:
+    folder = copy_of_the_code(tmp_path)
+    with (folder / file).open("a", encoding="utf-8") as module:
+        module.write(f"\n{line}\n")
+    result = lint(folder)
+    assert result.returncode != 0, f"nothing noticed {line!r} in {file}"
+    assert f"{contract} BROKEN" in " ".join(result.stdout.split()), result.stdout
+
+
+def test_no_package_shadows_the_alembic_library() -> None:
+    assert not (ROOT / "alembic" / "__init__.py").exists()
