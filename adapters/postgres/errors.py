@@ -39,6 +39,8 @@ _UNREACHABLE: Final = (StorageUnavailable, "PostgreSQL cannot be reached at the 
 _NO_ANSWER: Final = (StorageUnavailable, "PostgreSQL did not answer in time")
 _BUSY: Final = (StorageUnavailable, "all connections to PostgreSQL stayed in use; raise DATABASE_POOL_SIZE or ask less at once")
 
+_WRAPPINGS_MAX: Final = 8
+
 DRIVER_ERRORS: Final = (
     sa.exc.DBAPIError, sa.exc.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
     OSError, asyncio.TimeoutError,
@@ -64,7 +66,7 @@ def translate(error: BaseException) -> StorageError:
         message = f"{message} (SQLSTATE {state})"
     elif isinstance(error, sa.exc.TimeoutError):
         kind, message = _BUSY
-    elif isinstance(_cause(error), asyncio.TimeoutError):
+    elif any(isinstance(cause, asyncio.TimeoutError) for cause in _causes(error)):
         kind, message = _NO_ANSWER
     return kind(message)
 
@@ -74,16 +76,15 @@ def connection_was_lost(error: BaseException) -> bool:
     return isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
 
 
-def _cause(error: BaseException) -> BaseException:
-    """The driver's own error inside SQLAlchemy's two wrappings."""
-    while isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
-        error = error.orig
-    return error.__cause__ if error.__cause__ is not None else error
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it wraps or came from: SQLAlchemy wraps the driver's errors twice."""
+    for _ in range(_WRAPPINGS_MAX):
+        if error is None:
+            return
+        yield error
+        error = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig is not None else error.__cause__
 
 
 def _sqlstate(error: BaseException) -> str | None:
-    for candidate in (error, getattr(error, "orig", None), _cause(error)):
-        state = getattr(candidate, "sqlstate", None)
-        if isinstance(state, str):
-            return state
-    return None
+    states = (getattr(cause, "sqlstate", None) for cause in _causes(error))
+    return next((state for state in states if isinstance(state, str)), None)

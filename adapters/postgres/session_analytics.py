@@ -74,9 +74,10 @@ _DELETE: Final = (
 _CHANGES: Final = sa.text(f"""
     WITH seen AS (
       SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS position,
-             (SELECT xid::text::bigint FROM session_analytics_change ORDER BY xid LIMIT 1) AS oldest
+             (SELECT xid::text::bigint FROM session_analytics_change ORDER BY xid LIMIT 1) AS oldest,
+             (SELECT log_trimmed FROM session_analytics_store) AS trimmed
     )
-    SELECT seen.position, seen.oldest, change.session_id, change.version, change.everything
+    SELECT seen.position, seen.oldest, seen.trimmed, change.session_id, change.version, change.everything
     FROM seen LEFT JOIN (
       SELECT session_id, max(version) AS version, session_id IS NULL AS everything
       FROM session_analytics_change WHERE xid >= CAST(CAST(:since AS text) AS xid8)
@@ -139,11 +140,14 @@ class PostgresSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed)
 
     async def changes_since(self, position: int | None) -> Changes:
         """See ChangeFeed. A position is a transaction id."""
-        rows = await self._read(_CHANGES, {"since": str(position or 0)})
-        now, oldest = rows[0].position, rows[0].oldest
+        # Whoever keeps positions may hand us anything: what is no transaction id is asked as the first and told as unknown.
+        possible = position is not None and 0 <= position < 1 << 63
+        rows = await self._read(_CHANGES, {"since": str(position if possible else 0)})
+        now, oldest, trimmed = rows[0].position, rows[0].oldest, rows[0].trimmed
         changed = [row for row in rows if row.everything is not None]
-        # A position above the present one comes from before a restore from backup.
-        forgotten = position is None or position > now or (oldest is not None and position <= oldest)
+        # A position above the present one comes from before a restore from backup. Of the oldest transaction in a trimmed log, part may be
+        # gone; and who emptied the log by hand is taken to have trimmed it.
+        forgotten = position is None or position > now or (trimmed is not False and (oldest is None or position <= oldest))
         if forgotten or len(changed) > _CHANGES_MAX or any(row.everything for row in changed):
             return Changes(now, changes=None)
         return Changes(now, tuple(AnalyticsChange(SessionId(row.session_id), row.version) for row in changed))

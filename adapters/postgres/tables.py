@@ -72,10 +72,11 @@ session_analytics_change: Final = sa.Table(
     sa.Index("ix_session_analytics_change_xid", "xid"),
 )
 
-# One row: which store this is.
+# One row: which store this is, and whether the beginning of its change log is gone.
 session_analytics_store: Final = sa.Table(
     "session_analytics_store",
     metadata,
     sa.Column("only_row", sa.Boolean, sa.CheckConstraint("only_row"), primary_key=True, server_default=sa.true()),
     sa.Column("store_id", sa.Uuid, nullable=False, server_default=sa.text("gen_random_uuid()")),
+    sa.Column("log_trimmed", sa.Boolean, nullable=False, server_default=sa.false()),
 )

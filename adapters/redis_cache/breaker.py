@@ -54,9 +54,9 @@ class Breaker:
             self.state = BreakerState.CLOSED
             self._log.info("cache_breaker_closed")
 
-    def failed(self) -> None:
-        """Redis did not answer, or not in time."""
-        self._failures += 1
+    def failed(self, *, to_connect: bool = False) -> None:
+        """Redis did not answer, or not in time. Failing to connect at all opens at once: that wait is long, and leaves no doubt."""
+        self._failures += self._failures_to_open if to_connect else 1
         if self.state is BreakerState.HALF_OPEN or (self.state is BreakerState.CLOSED and self._failures >= self._failures_to_open):
             if self.state is BreakerState.CLOSED:
                 self._log.warning("cache_breaker_opened", failures=self._failures)

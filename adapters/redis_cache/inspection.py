@@ -13,6 +13,7 @@ from adapters.redis_cache.breaker import BreakerState
 from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import CacheServer, Unavailable
+from adapters.redis_cache.stats import COUNTS
 
 Status = Literal["healthy", "degraded", "unhealthy"]
 
@@ -83,7 +84,7 @@ async def look_at_contents(server: CacheServer, keys: Keys) -> CacheContents | U
         sampled_entries=len(sizes),
         entry_bytes_mean=sum(sizes) / len(sizes) if sizes else None,
         server_memory_bytes=int(memory["used_memory"]),
-        counts=dict(sorted(counts.items())),
+        counts=dict.fromkeys(COUNTS, 0) | counts,
     )
 
 

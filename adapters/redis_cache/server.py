@@ -144,8 +144,8 @@ class CacheServer:
             return
 
     def _failed(self) -> None:
+        self.breaker.failed(to_connect=not self._connected)
         self._connected = False
-        self.breaker.failed()
 
     async def _evaluate(self, script: Script, keys: Sequence[str], arguments: Sequence[bytes | str | int]) -> Any:
         try:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from adapters.redis_cache.entry import HEADER_BYTES, Entry
 from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.server import CacheServer, Unavailable
+
+COUNTS: Final = (
+    "hits", "absent_hits", "followed", "misses", "bypasses", "fills", "fills_refused", "damaged", "too_large", "invalidations",
+    "invalidations_lost", "bytes_stored",
+)  # fmt: skip
 
 
 class CacheStats:

@@ -73,8 +73,9 @@ _TABLES = (
     "CREATE INDEX ix_session_analytics_change_xid ON session_analytics_change (xid)",
     """
     CREATE TABLE session_analytics_store (
-      only_row  boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-      store_id  uuid NOT NULL DEFAULT gen_random_uuid()
+      only_row     boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+      store_id     uuid NOT NULL DEFAULT gen_random_uuid(),
+      log_trimmed  boolean NOT NULL DEFAULT false
     )
     """,
     "INSERT INTO session_analytics_store DEFAULT VALUES",
@@ -94,11 +95,19 @@ _TRIGGERS = (
         ON CONFLICT (session_id) DO UPDATE SET version = v.version + 1
         RETURNING v.version INTO bumped;
       INSERT INTO session_analytics_change (session_id, version) VALUES (changed, bumped);
-      -- Every write adds one row and drops up to four of over 48 hours, so the log is bounded by two days of writes. Oldest transactions
-      -- go first: the log is complete from just after its oldest transaction on, and who reads it relies on that.
+      -- Every write adds one row and drops up to four of over 48 hours, so the log is bounded by two days of writes. They go in the order of
+      -- transactions and never past one that is younger: a trimmed log is complete from just after its oldest transaction on.
       DELETE FROM session_analytics_change WHERE id IN (
-        SELECT id FROM session_analytics_change ORDER BY xid, id LIMIT 4 FOR UPDATE SKIP LOCKED
-      ) AND changed_at < clock_timestamp() - interval '48 hours';
+        SELECT id FROM session_analytics_change WHERE id IN (
+          SELECT id FROM (
+            SELECT id, bool_and(changed_at < clock_timestamp() - interval '48 hours') OVER (ORDER BY xid, id) AS old
+            FROM (SELECT id, xid, changed_at FROM session_analytics_change ORDER BY xid, id LIMIT 4) AS oldest
+          ) AS prefix WHERE old
+        ) FOR UPDATE SKIP LOCKED
+      );
+      IF FOUND THEN
+        UPDATE session_analytics_store SET log_trimmed = true WHERE NOT log_trimmed;
+      END IF;
       PERFORM pg_notify('session_analytics_change', '');
     END
     $$

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
@@ -273,6 +273,7 @@ def test_a_recording_too_short_for_its_parameters_says_for_which(parameters: Ana
     fs=st.sampled_from([41.0, 200.0, 990.0, 2000.0]),
     seed=st.integers(0, 2**32 - 1),
 )
+@example(samples=256, level=1.0, offset=2.8e306, shape="noise", fs=41.0, seed=0)  # The activity signal alone beyond all amplitudes.
 def test_no_recording_brings_a_nan_an_infinity_or_a_warning(
     *, samples: int, level: float, offset: float, shape: str, fs: float, seed: int
 ) -> None:

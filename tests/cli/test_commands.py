@@ -1,0 +1,253 @@
+"""What users type, see and get back, on real servers."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command, emg_sessions
+
+UNKNOWN = "6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10"
+OK, SOME_FAILED, USAGE, STORAGE = 0, 1, 2, 3
+
+
+def session_ids(text: str) -> list[str]:
+    return re.findall(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", text)
+
+
+@contextmanager
+def listener(answer: bytes | None) -> Iterator[str]:
+    """A server that accepts and gives this answer to whatever it is asked; None: never any."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        clients: list[socket.socket] = []
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                clients.append(client)
+                if answer is not None:
+                    with client:
+                        client.recv(1024)
+                        client.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        for client in clients:
+            client.close()
+        thread.join(5)
+
+
+def test_a_folder_is_processed_and_each_session_is_shown_from_the_cache(command: Command, recordings: list[Path]) -> None:
+    processed = command("process", recordings[0].parent)
+    assert processed.code == OK, processed.err
+    ids = session_ids(processed.out)
+    assert len(ids) == 2
+    assert processed.out.count("analysed") == 2
+    shown = command("show", ids[0])
+    assert shown.code == OK
+    assert "session 1.c3d" in shown.out
+    assert re.search(r"answered by redis in [\d.]+ ms, version 1", shown.out)
+    assert "estimated" in shown.out
+
+
+def test_processing_again_finds_the_same_sessions_known(command: Command, recordings: list[Path]) -> None:
+    first = command("process", *recordings)
+    copy = recordings[0].with_name("renamed copy.c3d")
+    copy.write_bytes(recordings[0].read_bytes())
+    again = command("process", *recordings, copy)
+    assert again.code == OK
+    assert sorted(set(session_ids(again.out))) == sorted(session_ids(first.out))
+    assert again.out.count("known") == 3
+    assert again.out.count("v1") == 3
+
+
+def test_json_is_one_document_a_recording_in_order_and_nothing_else_on_standard_output(command: Command, recordings: list[Path]) -> None:
+    processed = command("process", "--json", *reversed(recordings))
+    documents = [json.loads(line) for line in processed.out.splitlines()]
+    assert [document["recording"]["file_name"] for document in documents] == ["session 2.c3d", "session 1.c3d"]
+    assert all(document["schema"] == 1 for document in documents)
+    shown = command("show", "--json", documents[0]["session_id"])
+    assert json.loads(shown.out) == documents[0]
+    assert "answered by redis" in shown.err
+
+
+def test_one_bad_file_does_not_stop_the_rest_and_the_exit_code_says_so(command: Command, recordings: list[Path]) -> None:
+    bad = recordings[0].with_name("broken.c3d")
+    bad.write_bytes(recordings[0].read_bytes()[:2000])
+    empty = recordings[0].with_name("empty.c3d")
+    empty.touch()
+    processed = command("process", "--json", recordings[0].parent)
+    assert processed.code == SOME_FAILED
+    assert len(processed.out.splitlines()) == 2
+    assert re.search(r"failed: broken\.c3d: \S", processed.err)
+    assert re.search(r"failed: empty\.c3d: .*empty", processed.err)
+
+
+def test_nothing_is_stored_of_a_recording_that_cannot_be_analysed(command: Command, tmp_path: Path) -> None:
+    bad = tmp_path / "noise.c3d"
+    bad.write_bytes(b"no recording at all" * 1000)
+    assert command("process", bad).code == SOME_FAILED
+    statistics = json.loads(command("cache", "stats", "--json").out)
+    assert statistics["performance_stats"]["invalidations"] == 0
+
+
+@pytest.mark.parametrize(
+    ("session_id", "said"), [("6f1c", "is not a session id"), (UNKNOWN, "there is no session"), ("' OR 1=1", "is not a")]
+)
+def test_an_unknown_or_malformed_session_id_is_said_to_be_one(command: Command, session_id: str, said: str) -> None:
+    shown = command("show", session_id)
+    assert shown.code == SOME_FAILED
+    assert shown.out == ""
+    assert said in shown.err
+
+
+def test_a_path_that_is_not_there_is_named(command: Command, tmp_path: Path) -> None:
+    missing = command("process", tmp_path / "nowhere")
+    assert missing.code == USAGE
+    assert "nowhere" in missing.err
+    (tmp_path / "hollow").mkdir()
+    hollow = command("process", tmp_path / "hollow")
+    assert hollow.code == USAGE
+    assert "no .c3d file" in hollow.err
+
+
+def test_cache_statistics_count_over_processes(command: Command, recordings: list[Path]) -> None:
+    ids = session_ids(command("process", *recordings).out)
+    before = json.loads(command("cache", "stats", "--json").out)
+    for _ in range(3):
+        command("show", ids[0])
+    after = json.loads(command("cache", "stats", "--json").out)
+    assert after["entries"] == 2
+    assert 500 < after["entry_bytes_mean"] < 10_000
+    assert after["performance_stats"]["hits"] - before["performance_stats"]["hits"] == 3
+    assert 0 < after["performance_stats"]["hit_rate"] < 1
+    assert "hit rate" in command("cache", "stats").out
+
+
+def test_cache_health_says_healthy_and_how_fast(command: Command) -> None:
+    health = command("cache", "health", "--json")
+    found = json.loads(health.out)
+    assert health.code == OK
+    assert found["status"] == "healthy"
+    assert found["round_trip_ms"] > 0
+    assert "healthy" in command("cache", "health").out
+
+
+def test_cache_health_says_unhealthy_where_nothing_listens(command: Command) -> None:
+    health = command("cache", "health", "--json", REDIS_URL="redis://127.0.0.1:1/0")
+    assert health.code == SOME_FAILED
+    assert json.loads(health.out)["status"] == "unhealthy"
+
+
+def test_without_a_cache_the_cache_commands_say_which_setting_it_is(command: Command) -> None:
+    health = command("cache", "health", CACHE="none")
+    assert health.code == USAGE
+    assert "CACHE" in health.err
+
+
+def test_everything_works_without_a_cache(command: Command, recordings: list[Path]) -> None:
+    ids = session_ids(command("process", *recordings, CACHE="none").out)
+    shown = command("show", ids[0], CACHE="none")
+    assert shown.code == OK
+    assert "answered by postgres" in shown.out
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"-NOAUTH Authentication required.\r\n", None], ids=["http", "noauth", "hangs"]
+)
+def test_a_redis_that_is_none_costs_nothing_but_the_cache(command: Command, recordings: list[Path], answer: bytes | None) -> None:
+    with listener(answer) as address:
+        url = f"redis://:secret-word@{address}/0"
+        processed = command("process", *recordings, REDIS_URL=url)
+        assert processed.code == OK, processed.err
+        shown = command("show", session_ids(processed.out)[0], REDIS_URL=url)
+        assert shown.code == OK
+        assert "answered by postgres" in shown.out
+        assert "secret-word" not in processed.err + shown.err
+        assert command("cache", "stats", REDIS_URL=url).code == STORAGE
+
+
+def test_a_database_that_does_not_answer_is_said_in_one_line(command: Command, recordings: list[Path]) -> None:
+    with listener(None) as address:
+        url = f"postgresql://user:secret-word@{address}/emg"
+        processed = command("process", *recordings, DATABASE_URL=url, DATABASE_CONNECT_TIMEOUT_S="1")
+    assert processed.code == STORAGE
+    assert "did not answer in time" in processed.err
+    assert "secret-word" not in processed.err
+
+
+def test_a_database_that_is_not_there_is_said_in_one_line(command: Command) -> None:
+    shown = command("show", UNKNOWN, DATABASE_URL="postgresql://user:secret-word@127.0.0.1:1/emg")
+    assert shown.code == STORAGE
+    assert "DATABASE_URL" in shown.err
+    assert "secret-word" not in shown.err
+
+
+def test_a_database_without_our_tables_names_the_command(tmp_path: Path, fresh_database_url: str, redis_url: str) -> None:
+    url = fresh_database_url.replace("postgresql+asyncpg", "postgresql")
+    run = emg_sessions(tmp_path, {"DATABASE_URL": url, "REDIS_URL": redis_url})
+    shown = run("show", UNKNOWN)
+    assert shown.code == STORAGE
+    assert "emg-sessions db upgrade" in shown.err
+    assert "revision 0001" in run("db", "upgrade").out
+    assert "up to date" in run("db", "upgrade").out
+    assert run("show", UNKNOWN).code == SOME_FAILED
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("STORAGE", "mongo"), ("CACHE", "memcached"), ("DEFAULT_CACHE_TTL_HOURS", "-1"), ("DATABASE_URL", "mysql://u:secret-word@h/d"),
+     ("DATABASE_URL", "secret-word"), ("REDIS_URL", "http://u:secret-word@h"), ("REDIS_KEY_PREFIX", "a{b}"),
+     ("REDIS_COMMAND_TIMEOUT_MS", "many")],
+)  # fmt: skip
+def test_a_wrong_setting_is_named(command: Command, name: str, value: str) -> None:
+    shown = command("show", UNKNOWN, **{name: value})
+    assert shown.code == USAGE
+    assert name in shown.err
+    assert "secret-word" not in shown.err
+
+
+def test_the_demo_takes_recordings_and_draws_one(command: Command, recordings: list[Path]) -> None:
+    demo = command("demo", *recordings, "--reads", "5")
+    assert demo.code == OK, demo.err
+    assert "postgres" in demo.out
+    assert "redis" in demo.out
+    assert "contractions" in demo.out
+    assert "⡇" in demo.out
+
+
+def test_the_demo_makes_recordings_and_runs_on_embedded_servers_that_keep_their_data(tmp_path: Path, data_folder: Path) -> None:
+    run = emg_sessions(tmp_path, {"DATA_DIR": str(data_folder)})
+    demo = run("demo", "--reads", "3")
+    assert demo.code == OK, demo.err
+    ids = session_ids(demo.out)
+    shown = run("show", ids[0])
+    assert shown.code == OK, shown.err
+    assert "answered by redis" in shown.out
+    assert shown.out.count("CH") == 2
+
+
+def test_the_demo_runs_in_memory_alone(tmp_path: Path) -> None:
+    demo = emg_sessions(tmp_path, {"STORAGE": "memory", "CACHE": "none"})("demo", "--reads", "3")
+    assert demo.code == OK, demo.err
+    assert "CACHE=none" in demo.out
+
+
+def test_help_shows_an_example_for_every_command(tmp_path: Path) -> None:
+    run = emg_sessions(tmp_path, {})
+    for words in (["process"], ["show"], ["demo"]):
+        shown = run(*words, "--help")
+        assert shown.code == OK
+        assert "Example: emg-sessions" in shown.out
