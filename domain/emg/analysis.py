@@ -90,10 +90,10 @@ def _analysed(channel: Channel, parameters: AnalysisParameters, sampling_rate_hz
         problems.append("the envelope is too low for an estimate of the maximum voluntary contraction")
 
     timing, onset_fraction = envelope, parameters.onset_fraction_envelope
-    if channel.activated is not None and np.isfinite(channel.activated).all():
+    if channel.activated is not None and np.all(np.abs(channel.activated) <= _AMPLITUDE_MAX):  # False for NaN and infinity too.
         timing, onset_fraction = channel.activated, parameters.onset_fraction_activated
     elif channel.activated is not None:
-        problems.append("the activity signal has samples that are no numbers, so contractions are timed by the envelope")
+        problems.append("the activity signal has samples that are no amplitudes, so contractions are timed by the envelope")
     runs = activity_runs(
         timing,
         onset_fraction=onset_fraction,

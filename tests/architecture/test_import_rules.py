@@ -14,7 +14,11 @@ ROOT = Path(__file__).parents[2]
 VIOLATIONS = [
     ("services know the domain, entrypoints know everybody", "domain/session.py", "import services.therapy_session_processor"),
     ("adapters stand on the domain; only entrypoints stand on adapters' wiring", "adapters/postgres/engine.py", "import adapters.settings"),
-    ("adapters stand on the domain; only entrypoints stand on adapters' wiring", "adapters/redis_cache/keys.py", "import adapters.postgres"),
+    (
+        "adapters stand on the domain; only entrypoints stand on adapters' wiring",
+        "adapters/redis_cache/keys.py",
+        "import adapters.postgres",
+    ),
     ("adapters stand on the domain; only entrypoints stand on adapters' wiring", "adapters/stray.py", "import domain.session"),
     ("only entrypoints import the container", "services/therapy_session_processor.py", "import container"),
     ("driven adapters do not know services", "adapters/memory.py", "import services.therapy_session_processor"),

@@ -3,46 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from adapters.c3d.reader import C3dRecordingReader
 from domain.analytics import AnalysisParameters, SessionAnalytics
 from domain.emg.analysis import analyse
+from tests.golden.comparison import ABSENT, GOLDEN, RECORDINGS, differences
 
-RELATIVE_ERROR_MAX = 1e-9
-RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "recordings"
-GOLDEN = sorted((RECORDINGS / "golden").glob("*.json"))
-
-pytestmark = pytest.mark.skipif(
-    not GOLDEN, reason="the reference recordings lie outside the repository (../shared/recordings) and are absent"
-)
-
-
-def differences(expected: Any, found: Any, at: str = "") -> Iterator[str]:
-    """Every place where the values differ, by its path in the document. Keys that only the found document has are nobody's business."""
-    if isinstance(expected, dict) and isinstance(found, dict):
-        for key, value in expected.items():
-            if key in found:
-                yield from differences(value, found[key], f"{at}.{key}")
-            else:
-                yield f"{at}.{key}: missing"
-    elif isinstance(expected, list) and isinstance(found, list | tuple):
-        if len(expected) != len(found):
-            yield f"{at}: {len(found)} entries instead of {len(expected)}"
-        for i, (one, other) in enumerate(zip(expected, found, strict=False)):
-            yield from differences(one, other, f"{at}[{i}]")
-    elif isinstance(expected, float) and isinstance(found, float):
-        error = abs(found - expected) / abs(expected) if expected else abs(found)
-        if not error <= RELATIVE_ERROR_MAX:
-            yield f"{at}: {found!r} instead of {expected!r}, relative error {error:.1e}"
-    elif type(expected) is not type(found) or expected != found:
-        yield f"{at}: {found!r} instead of {expected!r}"
+pytestmark = pytest.mark.skipif(not GOLDEN, reason=ABSENT)
 
 
 def analysed(file_name: str) -> SessionAnalytics:
