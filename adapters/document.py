@@ -1,35 +1,58 @@
 """The analytics document as bytes: canonical JSON, schema 1.
 
-Canonical: keys in the order of the dataclasses' fields, no white space, UTF-8, floats in their shortest exact form. Every store and every
-API answers with these bytes, so equal analytics are equal bytes. msgspec reads them straight into the domain's dataclasses.
+Canonical: keys in the order of the dataclasses' fields, or sorted where they are free, no white space, UTF-8, floats in their shortest
+exact form, no minus zero. Every store and every API answers with these bytes, so equal analytics are equal bytes. msgspec reads them
+straight into the domain's dataclasses.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
 
 from domain.analytics import SessionAnalytics
-from domain.errors import StoredDataInvalid
+from domain.errors import InvalidParameters, StoredDataInvalid
 
-_ENCODER: Final = msgspec.json.Encoder()
+_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 _DECODER: Final = msgspec.json.Decoder(SessionAnalytics)
+
+
+# Strings first, so that what looks like a number inside one is left alone.
+_STRING_OR_MINUS_ZERO: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|-0\.0(?![0-9eE])')
+
+_PATH: Final = re.compile(r"`\$[^`]*`$")
 
 
 def encode(analytics: SessionAnalytics) -> bytes:
     """The canonical document."""
-    return _ENCODER.encode(analytics)
+    body = _ENCODER.encode(analytics)
+    # PostgreSQL's numbers have no minus zero, so nobody's have.
+    return _STRING_OR_MINUS_ZERO.sub(lambda found: b"0.0" if found[0] == b"-0.0" else found[0], body) if b"-0.0" in body else body
+
+
+def encode_to_store(analytics: SessionAnalytics) -> bytes:
+    """The canonical document, once it is sure that it can be read back. Raises StoredDataInvalid for what JSON cannot hold, such as NaN."""
+    of = f"session {analytics.session_id}"
+    try:
+        body = encode(analytics)
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError) as error:
+        raise StoredDataInvalid(f"the analytics of {of} cannot be written as a document ({type(error).__name__})") from None
+    if decode(body, of=of) != analytics:
+        raise StoredDataInvalid(f"the analytics of {of} would not be read back as they are; do they hold NaN or infinity?")
+    return body
 
 
 def decode(body: bytes | str, *, of: str) -> SessionAnalytics:
     """The analytics in a document. `of` names it in the StoredDataInvalid that anything else raises; the content is not quoted."""
     try:
         return _DECODER.decode(body)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, InvalidParameters) as error:
         raise StoredDataInvalid(f"the stored analytics of {of} are not a schema 1 document: {_without_values(error)}") from None
 
 
 def _without_values(error: Exception) -> str:
-    # msgspec names types and paths. A text that is no JSON at all may be quoted by others, so only its own messages pass.
-    return str(error) if isinstance(error, msgspec.DecodeError) else type(error).__name__
+    # msgspec's messages may quote a value; the path to it, which names no free keys, is enough to find it.
+    path = _PATH.search(str(error))
+    return f"{type(error).__name__}{f' at {path[0]}' if path else ''}"

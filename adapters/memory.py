@@ -65,6 +65,7 @@ class MemorySessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed):
 
     async def save(self, analytics: SessionAnalytics) -> SaveReceipt:
         """See the port."""
+        document.encode_to_store(analytics)  # What no document can hold is refused here as elsewhere.
         session_id = analytics.session_id
         known = self._analytics.get(session_id)
         if known is not None and known.content() == analytics.content():

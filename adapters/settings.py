@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain.errors import InvalidSettings
 
-PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     analysis_timeout_s: PositiveFloat = 120.0
     channels: Annotated[tuple[str, ...], NoDecode] = ()
     mvc_threshold_percent: PositiveFloat = 75.0
-    duration_threshold_ms: Annotated[float, Field(ge=0)] = 2000.0
+    duration_threshold_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2000.0
 
     # Logs, on standard error.
     log_level: Literal["debug", "info", "warning", "error"] = "warning"

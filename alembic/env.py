@@ -8,17 +8,15 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from adapters.postgres.engine import asyncpg_url
+from adapters.postgres.migrations import LOCK
 from adapters.postgres.tables import metadata
 from alembic import context
-
-# One migration at a time, whatever the number of processes that start at once. The number is arbitrary and must never change.
-_MIGRATION_LOCK = 7_236_041_955_106_227
 
 
 def _migrate(connection: sa.Connection) -> None:
     context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=False)
     with context.begin_transaction():
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         context.run_migrations()
 
 

@@ -18,6 +18,8 @@ from domain.session import SessionId
 SCHEMA: Final = 1
 
 Fact = str | int | float | tuple[str | int | float, ...]
+_INTEGERS_END: Final = 2**53
+
 MvcSource = Literal["channel", "session", "estimated"]
 
 
@@ -40,6 +42,15 @@ class RecordingFacts:
     system: str | None
     game: dict[str, Fact] = field(default_factory=dict)
     subject: dict[str, Fact] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Integers that a float cannot hold are no counts from a recording but large floats, which some stores write without a point.
+        for facts in (self.game, self.subject):
+            for name, fact in facts.items():
+                if isinstance(fact, int) and abs(fact) >= _INTEGERS_END:
+                    facts[name] = float(fact)
+                elif isinstance(fact, tuple) and any(isinstance(part, int) and abs(part) >= _INTEGERS_END for part in fact):
+                    facts[name] = tuple(float(part) if isinstance(part, int) and abs(part) >= _INTEGERS_END else part for part in fact)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,8 +27,8 @@ class PostgresPolicy:
         if self.pool_size < 1:
             raise InvalidSettings(f"DATABASE_POOL_SIZE must be at least 1, not {self.pool_size}")
         for name in ("pool_wait_s", "connect_s", "statement_s", "connection_age_s_max"):
-            if getattr(self, name) <= 0:
-                raise InvalidSettings(f"DATABASE: {name} must be above 0")
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InvalidSettings(f"DATABASE: {name} must be a number above 0, not {getattr(self, name)}")
 
 
 def asyncpg_url(text: str) -> sa.URL:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 import asyncpg
 import sqlalchemy as sa
 
 from domain.errors import StorageError, StorageNotReady, StorageRefused, StorageUnavailable, StoredDataInvalid
+
+T = TypeVar("T")
 
 # By SQLSTATE: the whole code first, then its class of two characters.
 _BY_SQLSTATE: Final[dict[str, tuple[type[StorageError], str]]] = {
@@ -74,6 +76,17 @@ def translate(error: BaseException) -> StorageError:
 def connection_was_lost(error: BaseException) -> bool:
     """Whether the error tells of a connection that had died before: then asking once more on another one may succeed."""
     return isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+
+
+async def once_more_if_connection_was_lost(ask: Callable[[], Awaitable[T]]) -> T:
+    """What `ask` returns. Asked a second time, and no more, if its connection turns out to have died before; errors come translated."""
+    with translated():
+        try:
+            return await ask()
+        except sa.exc.DBAPIError as error:
+            if not connection_was_lost(error):
+                raise
+        return await ask()  # The pool was emptied by the first failure: this is a new connection.
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

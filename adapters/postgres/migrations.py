@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # The newest of alembic/versions; a test compares. Known here, so that only an upgrade that has something to do imports Alembic.
 HEAD: Final = "0001"
 
+# One migration at a time, whatever the number of processes that start at once. The number is arbitrary and must never change.
+LOCK: Final = 7_236_041_955_106_227
+
 
 async def upgrade(engine: AsyncEngine, *, revision: str = HEAD) -> tuple[str | None, str | None]:
     """Upgrades to a revision in one transaction; returns the revisions before and after. Nothing happens if it is there already.
@@ -30,6 +33,8 @@ async def upgrade(engine: AsyncEngine, *, revision: str = HEAD) -> tuple[str | N
             from alembic import command  # noqa: PLC0415
 
             await connection.rollback()
+            # Before Alembic, whose context is one for the whole process: two upgrades in one event loop would mix theirs up.
+            await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             await connection.run_sync(lambda sync: command.upgrade(_config(sync), revision))
             after = await connection.run_sync(_revision)
             await connection.commit()

@@ -6,8 +6,8 @@ statements. Versions and the change log are the triggers' doing (alembic/version
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Final, TypeVar
+from collections.abc import Collection
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters import document
-from adapters.postgres.errors import DRIVER_ERRORS, connection_was_lost, translate
+from adapters.postgres.errors import once_more_if_connection_was_lost
 from adapters.postgres.tables import session_analytics as analytics_t
 from adapters.postgres.tables import session_analytics_store as store_t
 from adapters.postgres.tables import session_analytics_version as version_t
@@ -34,8 +34,6 @@ from domain.ports import (
 )
 from domain.session import SessionId
 
-T = TypeVar("T")
-
 # More distinct sessions than this in one look at the log are told as "everything": caches then start afresh, which is cheaper.
 _CHANGES_MAX: Final = 5_000
 
@@ -52,7 +50,10 @@ _READ_VERSION: Final = sa.select(version_t.c.version).where(version_t.c.session_
 
 def _upsert() -> sa.Executable:
     # The moment of processing alone is no news. Compared as documents, not as digests, so that an edit made in psql counts as a change.
+    # Whatever is stored is no obstacle: of a damaged document the path may lead nowhere, or to no moment.
     moment: sa.ColumnElement[Any] = sa.literal_column("'{summary,processed_at}'::text[]")
+    summary = sa.func.jsonb_typeof(analytics_t.c.document.op("#>")(sa.literal_column("'{summary}'::text[]")))
+    stored = sa.case((summary == "object", analytics_t.c.document.op("#-")(moment)), else_=analytics_t.c.document)
     insert = postgresql.insert(analytics_t).values(
         session_id=sa.bindparam("session_id", type_=sa.Uuid),
         document=sa.cast(sa.bindparam("document", type_=sa.Text), postgresql.JSONB),
@@ -60,7 +61,7 @@ def _upsert() -> sa.Executable:
     return insert.on_conflict_do_update(
         index_elements=[analytics_t.c.session_id],
         set_={"document": insert.excluded.document},
-        where=analytics_t.c.document.op("#-")(moment).is_distinct_from(insert.excluded.document.op("#-")(moment)),
+        where=sa.or_(analytics_t.c.processed_at.is_(None), stored.is_distinct_from(insert.excluded.document.op("#-")(moment))),
     ).returning(analytics_t.c.session_id)
 
 
@@ -121,7 +122,7 @@ class PostgresSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed)
 
     async def save(self, analytics: SessionAnalytics) -> SaveReceipt:
         """See the port."""
-        values = {"session_id": analytics.session_id, "document": document.encode(analytics).decode()}
+        values = {"session_id": analytics.session_id, "document": document.encode_to_store(analytics).decode()}
         changed, version = await self._write(_UPSERT, values)
         return SaveReceipt(version, changed=changed, fresh=True)
 
@@ -141,13 +142,13 @@ class PostgresSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed)
     async def changes_since(self, position: int | None) -> Changes:
         """See ChangeFeed. A position is a transaction id."""
         # Whoever keeps positions may hand us anything: what is no transaction id is asked as the first and told as unknown.
-        possible = position is not None and 0 <= position < 1 << 63
-        rows = await self._read(_CHANGES, {"since": str(position if possible else 0)})
+        since = position if position is not None and 0 <= position < 1 << 63 else None
+        rows = await self._read(_CHANGES, {"since": str(since or 0)})
         now, oldest, trimmed = rows[0].position, rows[0].oldest, rows[0].trimmed
         changed = [row for row in rows if row.everything is not None]
         # A position above the present one comes from before a restore from backup. Of the oldest transaction in a trimmed log, part may be
         # gone; and who emptied the log by hand is taken to have trimmed it.
-        forgotten = position is None or position > now or (trimmed is not False and (oldest is None or position <= oldest))
+        forgotten = since is None or since > now or (trimmed is not False and (oldest is None or since <= oldest))
         if forgotten or len(changed) > _CHANGES_MAX or any(row.everything for row in changed):
             return Changes(now, changes=None)
         return Changes(now, tuple(AnalyticsChange(SessionId(row.session_id), row.version) for row in changed))
@@ -157,7 +158,7 @@ class PostgresSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed)
             async with self._autocommit.connect() as connection:
                 return list((await connection.execute(statement, values)).all())
 
-        return await _once_more_if_connection_was_lost(rows)
+        return await once_more_if_connection_was_lost(rows)
 
     async def _write(self, statement: sa.Executable, values: dict[str, Any]) -> tuple[bool, int]:
         """Whether a row was written, and the session's version then (0: there never was one)."""
@@ -168,24 +169,12 @@ class PostgresSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed)
                 return written, await _version(connection, values["session_id"])
 
         # Both writes are idempotent, so the second time does no harm where the first had committed after all.
-        return await _once_more_if_connection_was_lost(write)
+        return await once_more_if_connection_was_lost(write)
 
 
 async def _version(connection: AsyncConnection, session_id: SessionId) -> int:
     # Ours: an upsert locks the row even where it changes nothing, so nobody else can have bumped the version since.
     return (await connection.execute(_READ_VERSION, {"session_id": session_id})).scalar_one_or_none() or 0
-
-
-async def _once_more_if_connection_was_lost(ask: Callable[[], Awaitable[T]]) -> T:
-    try:
-        try:
-            return await ask()
-        except sa.exc.DBAPIError as error:
-            if not connection_was_lost(error):
-                raise
-        return await ask()  # The pool was emptied by the first failure: this is a new connection.
-    except DRIVER_ERRORS as error:
-        raise translate(error) from error
 
 
 def _answer(row: sa.Row[Any]) -> AnalyticsAnswer:

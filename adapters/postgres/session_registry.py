@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.postgres.errors import translated
+from adapters.postgres.errors import once_more_if_connection_was_lost
 from adapters.postgres.tables import therapy_session as session_t
 from domain.ports import SessionRegistry
 from domain.session import SessionId, TherapySession
@@ -31,26 +31,30 @@ class PostgresSessionRegistry(SessionRegistry):
 
     async def register(self, session: TherapySession) -> TherapySession:
         """See the port."""
-        with translated():
+
+        async def register() -> sa.Row[Any]:
             async with self._autocommit.connect() as connection:
                 await connection.execute(_REGISTER, _to_row(session))
                 # Never None: what was there already stays, and nothing deletes registered sessions.
-                row = (await connection.execute(_FIND, {"session_id": session.session_id})).one()
-        return _from_row(row)
+                return (await connection.execute(_FIND, {"session_id": session.session_id})).one()
+
+        return _from_row(await once_more_if_connection_was_lost(register))
 
     async def find(self, session_id: SessionId) -> TherapySession | None:
         """See the port."""
-        with translated():
-            async with self._autocommit.connect() as connection:
-                row = (await connection.execute(_FIND, {"session_id": session_id})).first()
-        return None if row is None else _from_row(row)
+        rows = await self._read(_FIND, {"session_id": session_id})
+        return _from_row(rows[0]) if rows else None
 
     async def recent(self, limit: int) -> Sequence[TherapySession]:
         """See the port."""
-        with translated():
+        return [_from_row(row) for row in await self._read(_RECENT, {"limit": limit})]
+
+    async def _read(self, statement: sa.Executable, values: dict[str, Any]) -> Sequence[sa.Row[Any]]:
+        async def rows() -> Sequence[sa.Row[Any]]:
             async with self._autocommit.connect() as connection:
-                rows = (await connection.execute(_RECENT, {"limit": limit})).all()
-        return [_from_row(row) for row in rows]
+                return (await connection.execute(statement, values)).all()
+
+        return await once_more_if_connection_was_lost(rows)
 
 
 def _to_row(session: TherapySession) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from adapters.redis_cache.breaker import Breaker
 from adapters.redis_cache.codec import Codec
+from adapters.redis_cache.keys import check_prefix
 from adapters.redis_cache.leases import Leases
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.relay import Relay
@@ -17,6 +18,7 @@ def cached(
     inner: SessionAnalyticsRepository, feed: ChangeFeed, *, redis_url: str, key_prefix: str, policy: CachePolicy
 ) -> RedisCachedSessionAnalyticsRepository:
     """The cache over `inner`, told of writes by `feed`; to be opened. Raises InvalidSettings for a URL or a prefix that cannot be used."""
+    check_prefix(key_prefix)  # Now, and not when the truth has first told its identity.
     scripts = Scripts.load()
     server = CacheServer(create_client(redis_url, policy), policy, Breaker(policy.failures_to_open, policy.open_s))
     return RedisCachedSessionAnalyticsRepository(

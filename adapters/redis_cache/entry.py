@@ -16,6 +16,7 @@ FORMAT, and old entries become misses that heal themselves.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ EPOCH_BYTES: Final = 8
 _MAGIC: Final = b"EMGA"
 _HEADER: Final = struct.Struct(">4sBBBB16s16s8sQI")
 _CHECKSUM: Final = struct.Struct(">I")
+_VERSION_TEXT: Final = re.compile(rb"[0-9a-f]{16}")
 _CODINGS: Final[tuple[Coding, ...]] = ("identity", "zstd")
 
 
@@ -67,6 +69,8 @@ def unpack(value: bytes, session_id: SessionId) -> Entry | None:
         return None
     magic, form, coding, kind, schema, version, key_id, epoch, filled_at_ms, _ = _HEADER.unpack_from(value)
     if magic != _MAGIC or form != FORMAT or schema != SCHEMA or coding >= len(_CODINGS) or key_id != session_id.bytes:
+        return None
+    if not _VERSION_TEXT.fullmatch(version):
         return None
     payload = value[HEADER_BYTES:]
     (checksum,) = _CHECKSUM.unpack_from(value, _HEADER.size)

@@ -14,6 +14,12 @@ from domain.errors import InvalidSettings
 from domain.session import SessionId
 
 
+def check_prefix(prefix: str) -> None:
+    """Raises InvalidSettings if the prefix would break the hash tag, or the pattern that finds entries."""
+    if not prefix or any(sign in prefix for sign in "{}*?[]\\ \n"):
+        raise InvalidSettings(f"REDIS_KEY_PREFIX must have some letters and no braces, brackets, wildcards or spaces, not {prefix!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """The keys of one store's cache."""
@@ -22,9 +28,8 @@ class Keys:
 
     @classmethod
     def of(cls, prefix: str, store_id: UUID) -> Keys:
-        """The keys under a prefix. Raises InvalidSettings if the prefix would break the hash tag."""
-        if not prefix or any(sign in prefix for sign in "{}* \n"):
-            raise InvalidSettings(f"REDIS_KEY_PREFIX must have some letters and no braces, stars or spaces, not {prefix!r}")
+        """The keys under a prefix. Raises InvalidSettings if it cannot be used."""
+        check_prefix(prefix)
         return cls(f"{prefix}:{store_id.hex[:8]}:{{0}}")
 
     def entry(self, session_id: SessionId) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from math import isfinite
 from typing import Literal
 
 from domain.errors import InvalidSettings
@@ -45,6 +46,9 @@ class CachePolicy:
             if not holds:
                 raise InvalidSettings(message)
 
+        for bound in fields(self):
+            value = getattr(self, bound.name)
+            need(not isinstance(value, float) or isfinite(value), f"the cache's {bound.name} must be a number, not {value}")
         need(self.ttl_s >= 1, f"DEFAULT_CACHE_TTL_HOURS must be at least a second, not {self.ttl_s} s")
         need(0 <= self.ttl_jitter < 1, f"the TTL's jitter is a fraction below 1, not {self.ttl_jitter}")
         need(0 < self.absent_ttl_s <= self.ttl_s, "CACHE_ABSENT_TTL_S must be above 0 and at most DEFAULT_CACHE_TTL_HOURS")
@@ -55,3 +59,4 @@ class CachePolicy:
         need(self.connections_max >= 1, f"REDIS_CONNECTIONS_MAX must be at least 1, not {self.connections_max}")
         need(self.failures_to_open >= 1 and self.open_s > 0, "the breaker must open after at least 1 failure, for some time")
         need(self.document_bytes_max > 0 and self.batch_max > 0, "sizes must be above 0")
+        need(self.compress_from_bytes >= 0, "compress_from_bytes must be at least 0 (0 to compress everything)")

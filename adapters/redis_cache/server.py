@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar, cast
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import InvalidResponse, NoScriptError, RedisError, ResponseError
 
 from adapters.redis_cache.breaker import Breaker
 from adapters.redis_cache.policy import CachePolicy
@@ -29,9 +29,10 @@ class Unavailable:
 
 
 class Script:
-    """One of scripts/*.lua, with the lines in scripts/_entry.lua before it."""
+    """One of scripts/*.lua, with the lines in scripts/_entry.lua before it. `understands` knows its answer, given the number of keys."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, understands: Callable[[Any, int], bool]) -> None:
+        self.understands = understands
         folder = files("adapters.redis_cache") / "scripts"
         self.text = (folder / "_entry.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
@@ -51,7 +52,14 @@ class Scripts:
     @classmethod
     def load(cls) -> Scripts:
         """Reads them from the package."""
-        return cls(*(Script(name) for name in ("acquire", "release", "fill", "invalidate", "mark", "apply")))
+        return cls(
+            acquire=Script("acquire", lambda answer, keys: _is_list(answer, keys // 2, b"lease", b"hit", b"busy")),
+            release=Script("release", lambda answer, _: type(answer) is int),
+            fill=Script("fill", lambda answer, keys: _is_list(answer, keys // 2, 0, 1)),
+            invalidate=Script("invalidate", lambda answer, _: answer == 1),
+            mark=Script("mark", lambda answer, _: _is_list(answer, 3) and [type(part) for part in answer] == [int, bytes, int]),
+            apply=Script("apply", lambda answer, _: answer in (0, 1)),
+        )
 
 
 def create_client(url: str, policy: CachePolicy) -> redis.Redis:
@@ -86,7 +94,10 @@ class CacheServer:
         """The values under these keys, read at one moment. None also for a key of another type."""
 
         async def read() -> list[bytes | None]:
-            return cast("list[bytes | None]", await self._client.mget(names))
+            values = await self._client.mget(names)
+            if not _is_list(values, len(names)) or not all(value is None or isinstance(value, bytes) for value in values):
+                raise InvalidResponse("the answer to MGET is none")
+            return cast("list[bytes | None]", values)
 
         return await self.ask(read)
 
@@ -149,6 +160,14 @@ class CacheServer:
 
     async def _evaluate(self, script: Script, keys: Sequence[str], arguments: Sequence[bytes | str | int]) -> Any:
         try:
-            return await self._client.evalsha(script.sha, len(keys), *keys, *arguments)
+            answer = await self._client.evalsha(script.sha, len(keys), *keys, *arguments)
         except NoScriptError:
-            return await self._client.eval(script.text, len(keys), *keys, *arguments)
+            answer = await self._client.eval(script.text, len(keys), *keys, *arguments)
+        # Anything that speaks the protocol may stand at the address: what it says must not get further than here.
+        if not script.understands(answer, len(keys)):
+            raise InvalidResponse("the answer to a script is none")
+        return answer
+
+
+def _is_list(answer: object, length: int, *of: object) -> bool:
+    return isinstance(answer, list) and len(answer) == length and (not of or all(part in of for part in answer))

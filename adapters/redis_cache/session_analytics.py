@@ -30,7 +30,8 @@ from domain.errors import StorageError
 from domain.ports import AnalyticsAnswer, DeleteReceipt, DocumentAnswer, Freshness, SaveReceipt, SessionAnalyticsRepository
 from domain.session import SessionId
 
-_ABOVE_EVERY_VERSION: Final = (1 << 63) - 1
+# Of a damaged entry not even the version can be trusted.
+_WHATEVER_ITS_VERSION: Final = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,8 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         """See the port. Afterwards the analytics are in Redis, by the way every read takes: to store what was just written would be unsafe,
         because a newer write's invalidation may already have passed."""
         receipt = await self._inner.save(analytics)
-        fresh = receipt.fresh and (not receipt.changed or await self._invalidate(analytics.session_id, receipt.version))
+        # Also if nothing changed: whoever wrote this version may have died before telling Redis.
+        fresh = receipt.fresh and await self._invalidate(analytics.session_id, receipt.version)
         if fresh:
             with suppress(StorageError):  # The write stands, whatever becomes of the reading.
                 await self.get(analytics.session_id, at_least=receipt.version)
@@ -294,5 +296,5 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
     async def _drop_damaged(self, keys: Keys, session_id: SessionId, epoch: bytes) -> Miss:
         """Drops what is no entry, or an entry that is no document; what is loaded instead is stored in its place."""
         self.stats.count("damaged")
-        await self._server.run(self._scripts.invalidate, keys.entries_and_leases([session_id]), [version_text(_ABOVE_EVERY_VERSION)])
+        await self._server.run(self._scripts.invalidate, keys.entries_and_leases([session_id]), [_WHATEVER_ITS_VERSION])
         return Miss(keys, epoch)

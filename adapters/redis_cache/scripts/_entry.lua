@@ -9,10 +9,11 @@ local function header_of(key)
   return header
 end
 
--- Drops what is older than `version` (16 hex digits), and whatever is no entry; voids the lease, so that whoever loads now stores nothing.
+-- Drops what is older than `version` (16 hex digits; '' for anything at all), and whatever is no entry; voids the lease, so that whoever loads
+-- now stores nothing.
 local function invalidate(entry, lease, version)
   local header = header_of(entry)
-  if header == '' or header:sub(9, 24) < version then
+  if header == '' or version == '' or header:sub(9, 24) < version then
     redis.call('UNLINK', entry)
   end
   redis.call('DEL', lease)

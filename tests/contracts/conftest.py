@@ -1,0 +1,59 @@
+"""Every adapter that claims to keep a port's promises. To add one: a branch here, and nothing in the tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.memory import MemorySessionAnalyticsRepository, MemorySessionRegistry
+from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
+from adapters.postgres.session_registry import PostgresSessionRegistry
+from adapters.redis_cache.compose import cached
+from adapters.redis_cache.policy import CachePolicy
+from domain.ports import SessionAnalyticsRepository, SessionRegistry
+from tests.stores import closed_port, engine
+
+__all__ = ["closed_port", "engine"]
+
+BATCH_MAX: Final = 20
+
+TRUTHS: Final = ("memory", "postgres")
+CACHES: Final = ("", "redis over ", "uncompressed redis over ", "unreachable redis over ", "unreachable uncompressed redis over ")
+
+
+@pytest.fixture(params=[cache + truth for cache in CACHES for truth in TRUTHS])
+async def repository(
+    request: pytest.FixtureRequest, engine: AsyncEngine, redis_url: str, redis_prefix: str, closed_port: int
+) -> AsyncIterator[SessionAnalyticsRepository]:
+    """Each composition that the settings can choose."""
+    name: str = request.param
+    stored = PostgresSessionAnalyticsRepository(engine) if name.endswith("postgres") else MemorySessionAnalyticsRepository()
+    if "redis" not in name:
+        yield stored
+        return
+    # Commands may take their time on a busy machine: a deadline passed is an outage, and outages have their own tests.
+    policy = CachePolicy(codec="none" if "uncompressed" in name else "zstd", batch_max=BATCH_MAX, command_s=1.0)
+    url = f"redis://127.0.0.1:{closed_port}/0" if "unreachable" in name else redis_url
+    repository = cached(stored, stored, redis_url=url, key_prefix=redis_prefix, policy=policy)
+    await repository.open()
+    try:
+        yield repository
+    finally:
+        await repository.aclose()
+
+
+@pytest.fixture(params=TRUTHS)
+async def registry(request: pytest.FixtureRequest, engine: AsyncEngine) -> SessionRegistry:
+    """Each registry."""
+    return PostgresSessionRegistry(engine) if request.param == "postgres" else MemorySessionRegistry()
+
+
+@pytest.fixture(params=TRUTHS)
+async def store(
+    request: pytest.FixtureRequest, engine: AsyncEngine
+) -> MemorySessionAnalyticsRepository | PostgresSessionAnalyticsRepository:
+    """Each truth: a repository that is its own change feed."""
+    return PostgresSessionAnalyticsRepository(engine) if request.param == "postgres" else MemorySessionAnalyticsRepository()

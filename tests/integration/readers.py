@@ -1,0 +1,44 @@
+"""Recording readers for tests of worker processes, where they must be importable."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters.c3d.reader import C3dRecordingReader
+from domain.analytics import AnalysisParameters
+from domain.emg.recording import Recording
+from domain.ports import RecordingReader
+
+
+@dataclass(frozen=True, slots=True)
+class DifficultReader(RecordingReader):
+    """Reads recordings, except those whose names say otherwise; notes in `notes` which process read which."""
+
+    notes: Path
+
+    def digest(self, path: Path) -> str:
+        """As the real one."""
+        return C3dRecordingReader().digest(path)
+
+    def read(self, path: Path, parameters: AnalysisParameters) -> Recording:
+        """As the real one, unless the worker dies or hangs."""
+        with self.notes.open("a") as notes:
+            notes.write(f"{path.name} {os.getpid()}\n")
+        if path.name.startswith("exits"):
+            os._exit(3)
+        if path.name.startswith("is_killed"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if path.name.startswith("hangs"):
+            time.sleep(3600)
+        if path.name.startswith("raises"):
+            raise RuntimeError("the reader has a bug")
+        return C3dRecordingReader().read(path, parameters)
+
+    def noted(self) -> list[tuple[str, int]]:
+        """What was read, and by which process."""
+        lines = self.notes.read_text().splitlines() if self.notes.exists() else []
+        return [(name, int(pid)) for name, _, pid in (line.partition(" ") for line in lines)]

@@ -1,0 +1,44 @@
+"""Fixtures for tests that need the truth; each folder's conftest imports those it needs."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.postgres import migrations
+from adapters.postgres.engine import PostgresPolicy, create_engine
+
+__all__ = ["closed_port", "engine", "fresh_engine"]
+
+
+@pytest.fixture(scope="session")
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """An engine on this worker's database, with the tables. Other tests leave their sessions there."""
+    engine = create_engine(database_url, PostgresPolicy())
+    try:
+        await migrations.upgrade(engine)
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+@pytest.fixture
+async def fresh_engine(fresh_database_url: str) -> AsyncIterator[AsyncEngine]:
+    """An engine on a database of the test's own, with the tables."""
+    engine = create_engine(fresh_database_url, PostgresPolicy())
+    try:
+        await migrations.upgrade(engine)
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def closed_port() -> Iterator[int]:
+    """A local port that refuses connections: taken, and not listened at."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]

@@ -1,0 +1,114 @@
+"""The names of keys, and the bounds of the cache."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from uuid import UUID
+
+import pytest
+
+from adapters.postgres.engine import PostgresPolicy, asyncpg_url
+from adapters.redis_cache.keys import Keys, check_prefix
+from adapters.redis_cache.policy import CachePolicy
+from domain.errors import InvalidSettings
+from domain.session import SessionId
+
+STORE = UUID("01234567-89ab-4def-8123-456789abcdef")
+SESSION = SessionId(UUID("6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10"))
+
+
+def test_the_names_of_keys_have_not_changed() -> None:
+    keys = Keys.of("emg_c3d_analyzer", STORE)
+    root = "emg_c3d_analyzer:01234567:{0}"
+    assert keys.entry(SESSION) == f"{root}:e:{SESSION}"
+    assert keys.lease(SESSION) == f"{root}:l:{SESSION}"
+    assert (keys.heartbeat, keys.position, keys.mark, keys.counters) == (f"{root}:hb", f"{root}:w", f"{root}:r", f"{root}:stats")
+    assert keys.entries_pattern == f"{root}:e:*"
+    assert keys.entries_and_leases([SESSION]) == [keys.entry(SESSION), keys.lease(SESSION)]
+
+
+def test_all_keys_share_one_hash_tag() -> None:
+    keys = Keys.of("p", STORE)
+    names = [keys.entry(SESSION), keys.lease(SESSION), keys.heartbeat, keys.position, keys.mark, keys.counters]
+    assert {name[name.index("{") + 1 : name.index("}")] for name in names} == {"0"}
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("prefix", ["", "{a}", "a}", "a*", "a?", "a[b]", "a b", "a\n", "a\\"], ids=repr)
+def test_a_prefix_that_would_break_keys_or_patterns_is_refused(prefix: str) -> None:
+    for check in (lambda: check_prefix(prefix), lambda: Keys.of(prefix, STORE)):
+        with pytest.raises(InvalidSettings, match="REDIS_KEY_PREFIX"):
+            check()
+
+
+@pytest.mark.parametrize("prefix", ["a", "emg_c3d_analyzer", "team:emg", "größe", "a-b.c"])
+def test_ordinary_prefixes_are_accepted(prefix: str) -> None:
+    assert Keys.of(prefix, STORE).root.startswith(f"{prefix}:")
+
+
+def test_the_default_policy_keeps_what_is_promised() -> None:
+    policy = CachePolicy()
+    assert (policy.ttl_s, policy.heartbeat_s, policy.codec) == (86_400.0, 2.0, "zstd")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"ttl_s": 0.5}, {"ttl_s": float("nan")}, {"ttl_jitter": -0.1}, {"ttl_jitter": 1.0}, {"absent_ttl_s": 0.0},
+        {"absent_ttl_s": 100.0, "ttl_s": 50.0}, {"heartbeat_s": 0.1}, {"heartbeat_s": float("nan")}, {"command_s": 0.0},
+        {"connect_s": 0.05, "command_s": 0.1}, {"lease_s": 0.5, "follow_s_max": 0.5}, {"follow_s_max": 0.005}, {"follow_poll_s": 0.0},
+        {"connections_max": 0}, {"failures_to_open": 0}, {"open_s": 0.0}, {"document_bytes_max": 0}, {"batch_max": 0},
+    ],
+)  # fmt: skip
+def test_a_bound_that_contradicts_another_is_refused(given: dict[str, float]) -> None:
+    with pytest.raises(InvalidSettings):
+        CachePolicy(**given)  # type: ignore[arg-type]
+
+
+NEVER: dict[str, list[float]] = {"float": [-1.0, float("nan"), float("inf")], "int": [-1]}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(field.name, value) for field in fields(CachePolicy) for value in NEVER.get(str(field.type), [])]
+)
+def test_no_bound_is_negative_or_endless(name: str, value: float) -> None:
+    with pytest.raises(InvalidSettings):
+        CachePolicy(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"pool_size": 0},
+        {"pool_wait_s": 0},
+        {"connect_s": 0},
+        {"statement_s": -1},
+        {"connection_age_s_max": 0},
+        {"statement_s": float("nan")},
+        {"connect_s": float("inf")},
+    ],
+)
+def test_a_bound_on_postgresql_that_cannot_be_is_refused(given: dict[str, float]) -> None:
+    with pytest.raises(InvalidSettings, match="DATABASE"):
+        PostgresPolicy(**given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("postgres://u:p@h:5/d", "postgresql+asyncpg://u:p@h:5/d"),
+        ("postgresql://u:p@h/d", "postgresql+asyncpg://u:p@h/d"),
+        ("postgresql+asyncpg://u:p@h/d", "postgresql+asyncpg://u:p@h/d"),
+        ("postgresql://u@h/d?sslmode=require", "postgresql+asyncpg://u@h/d?ssl=require"),
+        ("postgresql://u:p%40x@h/d", "postgresql+asyncpg://u:p%40x@h/d"),
+    ],
+)
+def test_any_form_of_an_address_becomes_the_drivers(text: str, expected: str) -> None:
+    assert asyncpg_url(text).render_as_string(hide_password=False) == expected
+
+
+@pytest.mark.parametrize("text", ["", "hunter2", "mysql://u:hunter2@h/d", "postgresql://u:hunter2@h", "postgresql://u:hunter2@h:port/d"])
+def test_what_is_no_address_is_refused_without_repeating_it(text: str) -> None:
+    with pytest.raises(InvalidSettings, match="DATABASE_URL") as caught:
+        asyncpg_url(text)
+    assert "hunter2" not in str(caught.value)
