@@ -51,6 +51,11 @@ async def now(repository: Repository) -> int:
     return (await repository.changes_since(None)).position
 
 
+async def now_known(repository: Repository) -> bool:
+    """Whether the feed knows the position that it gives now."""
+    return await told(repository, await now(repository)) is not None
+
+
 async def test_a_write_that_commits_after_a_younger_one_is_told(repository: Repository, engine: AsyncEngine) -> None:
     late, young = new_id(), new_id()
     position = await now(repository)
@@ -169,7 +174,8 @@ async def test_truncation_is_told_as_everything_and_versions_go_on(fresh_reposit
     after = await fresh_repository.changes_since(position)
     assert after.changes is None
     assert await fresh_repository.get(session_id) is None
-    assert await told(fresh_repository, after.position) is not None
+    # Transactions of others in the cluster may hold the position back before the truncation for a while.
+    await eventually(lambda: now_known(fresh_repository), bool)
     # Not 2: that was the truncation's own, which nobody may take for the new content.
     assert (await fresh_repository.save(edition(session_id, 1))).version == 3
 
@@ -203,11 +209,11 @@ async def test_more_changes_than_one_look_can_hold_are_told_as_everything(fresh_
     await fresh_repository.save(edition(first, 1))
     position = await now(fresh_repository)
     many = "INSERT INTO session_analytics_change (session_id, version) SELECT gen_random_uuid(), 1 FROM generate_series(1, :count)"
-    await sql(fresh_engine, many, count=4_999)
+    await sql(fresh_engine, many, count=4_990)
     changes = await told(fresh_repository, position)
     assert changes is not None
-    assert len(changes) == 4_999
-    await sql(fresh_engine, many, count=2)
+    assert len(changes.keys() - {first}) == 4_990
+    await sql(fresh_engine, many, count=20)
     assert await told(fresh_repository, position) is None
 
 
