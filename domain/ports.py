@@ -17,7 +17,7 @@ from domain.session import SessionId, TherapySession
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Coding = Literal["identity", "zstd"]
+Coding = Literal["identity", "zstd", "gzip"]
 """How a document's bytes are coded, by its HTTP content coding."""
 
 
@@ -34,13 +34,17 @@ class Freshness(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AnalyticsAnswer:
-    """Session analytics as read. `version` counts the writes of this session; `source` names the store that answered (postgres, redis,
-    memory); `age_s` is the time since the answer left the truth: 0.0 when the truth itself answered."""
+    """Session analytics as read. `version` counts the writes of this session; `source` names the store that answered (postgres, memory,
+    redis, or near: this process's own copy); `age_s` is the time since the answer left the truth: 0.0 when the truth itself answered.
+
+    `stale`: the truth failed, and this is what a cache still had, past its promise; only where the configuration allows that.
+    """
 
     analytics: SessionAnalytics
     version: int
     source: str
     age_s: float
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class DocumentAnswer:
     version: int
     source: str
     age_s: float
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)

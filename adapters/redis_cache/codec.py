@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
+import zlib
 from collections.abc import Callable
 from typing import Final
 
@@ -11,27 +14,29 @@ import zstandard
 from adapters import document
 from adapters.redis_cache.entry import Entry
 from adapters.redis_cache.policy import CachePolicy
+from domain.analytics import SessionAnalytics
 from domain.errors import StoredDataInvalid
-from domain.ports import AnalyticsAnswer, Coding, DocumentAnswer
+from domain.ports import AnalyticsAnswer, Coding
 from domain.session import SessionId
 
-SOURCE: Final = "redis"
+_GZIP: Final = 31  # zlib's wbits for a gzip frame
+_PAYLOAD_SHARE: Final = 4
 
 
 class Codec:
-    """Compresses what is large enough to gain by it. Contexts are made once and used again: that halves the time of small documents.
-
-    For one event loop: contexts are not to be used by two threads at once.
-    """
+    """Compresses what is large enough to gain by it, and works on what is too large for the event loop in a thread."""
 
     def __init__(self, policy: CachePolicy, *, wall_clock: Callable[[], float] = time.time) -> None:
-        self._compress_from_bytes = policy.compress_from_bytes if policy.codec == "zstd" else None
+        self._coding: Coding = "identity" if policy.codec == "none" else policy.codec
+        self._compress_from_bytes = policy.compress_from_bytes
         self._document_bytes_max = policy.document_bytes_max
+        self._off_loop_from_bytes = policy.off_loop_from_bytes
+        self._soft_life_s = int(policy.ttl_s * policy.refresh_fraction)
         self._wall_clock = wall_clock
-        self._compressor = zstandard.ZstdCompressor(level=3)
-        self._decompressor = zstandard.ZstdDecompressor()
+        # zstandard's contexts are made once and used again, which halves the time of small documents, but by one thread each.
+        self._contexts = threading.local()
 
-    def entry(self, session_id: SessionId, answer: AnalyticsAnswer | None, epoch: bytes) -> Entry | None:
+    async def entry(self, session_id: SessionId, answer: AnalyticsAnswer | None, epoch: bytes) -> Entry | None:
         """What to store for an answer of the truth; None if it is too large to be stored."""
         now_ms = round(self._wall_clock() * 1000)
         if answer is None:
@@ -40,41 +45,66 @@ class Codec:
         body = document.encode(answer.analytics)
         if len(body) > self._document_bytes_max:
             return None
-        coding, payload = self._compress(body)
-        return Entry(session_id, answer.version, epoch, now_ms, coding, payload)
+        if len(body) < self._off_loop_from_bytes:
+            coding, payload = self._compress(body)
+        else:
+            coding, payload = await asyncio.to_thread(self._compress, body)
+        return Entry(session_id, answer.version, epoch, now_ms, coding, payload, self._soft_life_s)
 
-    def answer(self, entry: Entry) -> AnalyticsAnswer | None:
-        """The answer in an entry that has a payload; None if the payload is no document of ours."""
+    async def analytics(self, entry: Entry) -> SessionAnalytics | None:
+        """The analytics in an entry that has a payload; None if the payload is no document of ours."""
+        if len(entry.payload or b"") < self._off_loop_from_bytes // _PAYLOAD_SHARE:
+            return self._decode(entry)
+        return await asyncio.to_thread(self._decode, entry)
+
+    def age_s(self, entry: Entry) -> float:
+        """How long ago the entry was filled."""
+        return max(0.0, self._wall_clock() - entry.filled_at_ms / 1000)
+
+    def wants_refresh(self, entry: Entry) -> bool:
+        """Whether the entry is near its end, and had better be renewed while it can still be read."""
+        return entry.soft_life_s > 0 and self.age_s(entry) > entry.soft_life_s
+
+    def _decode(self, entry: Entry) -> SessionAnalytics | None:
         body = None if entry.payload is None else self._decompress(entry.coding, entry.payload)
         if body is None:
             return None
         try:
-            analytics = document.decode(body, of=f"session {entry.session_id}")
+            return document.decode(body, of=f"session {entry.session_id}")
         except StoredDataInvalid:
             return None
-        return AnalyticsAnswer(analytics, entry.version, SOURCE, self._age_s(entry))
-
-    def document(self, entry: Entry) -> DocumentAnswer | None:
-        """The document in an entry, in the coding in which it is stored; None if the entry says that there is none."""
-        if entry.payload is None:
-            return None
-        return DocumentAnswer(entry.payload, entry.coding, entry.version, SOURCE, self._age_s(entry))
 
     def _compress(self, body: bytes) -> tuple[Coding, bytes]:
-        if self._compress_from_bytes is None or len(body) < self._compress_from_bytes:
+        if len(body) < self._compress_from_bytes:
             return "identity", body
-        return "zstd", self._compressor.compress(body)
+        match self._coding:
+            case "identity":
+                return "identity", body
+            case "zstd":
+                return "zstd", self._zstd()[0].compress(body)
+            case "gzip":
+                compressor = zlib.compressobj(6, zlib.DEFLATED, _GZIP)
+                return "gzip", compressor.compress(body) + compressor.flush()
 
     def _decompress(self, coding: Coding, payload: bytes) -> bytes | None:
-        if coding == "identity":
-            return payload
+        # What a frame would grow to is bounded before or while memory is taken for it.
         try:
-            # The frame's own claim is checked before memory is taken for it.
-            if not 0 <= zstandard.frame_content_size(payload) <= self._document_bytes_max:
-                return None
-            return self._decompressor.decompress(payload)
-        except zstandard.ZstdError:
+            match coding:
+                case "identity":
+                    return payload
+                case "zstd":
+                    if not 0 <= zstandard.frame_content_size(payload) <= self._document_bytes_max:
+                        return None
+                    return self._zstd()[1].decompress(payload)
+                case "gzip":
+                    decompressor = zlib.decompressobj(_GZIP)
+                    body = decompressor.decompress(payload, self._document_bytes_max)
+                    return body if decompressor.eof else None
+        except (zstandard.ZstdError, zlib.error):
             return None
 
-    def _age_s(self, entry: Entry) -> float:
-        return max(0.0, self._wall_clock() - entry.filled_at_ms / 1000)
+    def _zstd(self) -> tuple[zstandard.ZstdCompressor, zstandard.ZstdDecompressor]:
+        contexts: tuple[zstandard.ZstdCompressor, zstandard.ZstdDecompressor] | None = getattr(self._contexts, "zstd", None)
+        if contexts is None:
+            contexts = self._contexts.zstd = (zstandard.ZstdCompressor(level=3), zstandard.ZstdDecompressor())
+        return contexts

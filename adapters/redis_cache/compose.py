@@ -6,7 +6,9 @@ from adapters.redis_cache.breaker import Breaker
 from adapters.redis_cache.codec import Codec
 from adapters.redis_cache.keys import check_prefix
 from adapters.redis_cache.leases import Leases
+from adapters.redis_cache.near import NearCache
 from adapters.redis_cache.policy import CachePolicy
+from adapters.redis_cache.reads import CoalescedReads
 from adapters.redis_cache.relay import Relay
 from adapters.redis_cache.server import CacheServer, Scripts, create_client
 from adapters.redis_cache.session_analytics import RedisCachedSessionAnalyticsRepository
@@ -20,14 +22,17 @@ def cached(
     """The cache over `inner`, told of writes by `feed`; to be opened. Raises InvalidSettings for a URL or a prefix that cannot be used."""
     check_prefix(key_prefix)  # Now, and not when the truth has first told its identity.
     scripts = Scripts.load()
-    server = CacheServer(create_client(redis_url, policy), policy, Breaker(policy.failures_to_open, policy.open_s))
+    client, breaker = create_client(redis_url, policy), Breaker(policy.failures_to_open, policy.open_s)
+    server = CacheServer(client, policy, breaker)
     return RedisCachedSessionAnalyticsRepository(
         inner,
         server=server,
         scripts=scripts,
+        reads=CoalescedReads(client, breaker, policy),
         relay=Relay(feed, server, scripts, key_prefix, policy),
         leases=Leases(server, scripts, policy),
         codec=Codec(policy),
         policy=policy,
         stats=CacheStats(),
+        near=NearCache(policy),
     )

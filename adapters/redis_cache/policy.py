@@ -8,7 +8,7 @@ from typing import Literal
 
 from domain.errors import InvalidSettings
 
-CodecName = Literal["zstd", "none"]
+CodecName = Literal["zstd", "gzip", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,18 @@ class CachePolicy:
     follow_s_max: float = 0.5
     """How long a reader waits for the lease's holder before it asks the truth itself."""
     follow_poll_s: float = 0.005
+    refresh_fraction: float = 0.9
+    """From this share of its life on, an entry that is read is renewed in the background."""
+    near_entries_max: int = 1_000
+    """Decoded documents kept in the process; 0: none."""
+    near_bytes_max: int = 128 * 1024 * 1024
+    near_trust_s: float = 1.0
+    """How long a decoded document is served without asking Redis; it adds to the bound for reads that do not ask for FRESH."""
+    inner_reads_max: int = 32
+    """Reads of the truth at once; more wait, up to `inner_wait_s`."""
+    inner_wait_s: float = 10.0
+    fail_safe_s: float = 0.0
+    """If the truth itself fails: how old an answer may be that is served instead, flagged as stale. 0: none is."""
     command_s: float = 0.1
     """The deadline of one exchange with Redis on an open connection."""
     connect_s: float = 1.0
@@ -36,6 +48,8 @@ class CachePolicy:
     open_s: float = 1.0
     codec: CodecName = "zstd"
     compress_from_bytes: int = 512
+    off_loop_from_bytes: int = 128 * 1024
+    """Documents of this size and payloads of a quarter of it are (de)compressed and decoded in a thread, so that the loop goes on."""
     document_bytes_max: int = 8 * 1024 * 1024
     """A larger document is not cached."""
     batch_max: int = 500
@@ -53,6 +67,11 @@ class CachePolicy:
         need(0 <= self.ttl_jitter < 1, f"the TTL's jitter is a fraction below 1, not {self.ttl_jitter}")
         need(0 < self.absent_ttl_s <= self.ttl_s, "CACHE_ABSENT_TTL_S must be above 0 and at most DEFAULT_CACHE_TTL_HOURS")
         need(self.heartbeat_s >= 0.2, f"CACHE_STALENESS_BOUND_S must be at least 0.2, not {self.heartbeat_s}")
+        need(0 < self.refresh_fraction <= 1, "entries are renewed after a fraction of their life, above 0 and at most 1")
+        need(self.near_trust_s >= 0, f"CACHE_NEAR_TRUST_S must be at least 0, not {self.near_trust_s}")
+        need(self.near_entries_max >= 0 and self.near_bytes_max > 0, "CACHE_NEAR_ENTRIES_MAX must be at least 0")
+        need(self.inner_reads_max >= 1 and self.inner_wait_s > 0, "at least one read of the database must be possible")
+        need(self.fail_safe_s >= 0, f"CACHE_FAIL_SAFE_S must be at least 0, not {self.fail_safe_s}")
         need(self.command_s > 0, f"REDIS_COMMAND_TIMEOUT_MS must be above 0, not {self.command_s * 1000:g}")
         need(self.connect_s >= self.command_s, "REDIS_CONNECT_TIMEOUT_MS must be at least REDIS_COMMAND_TIMEOUT_MS")
         need(self.lease_s > self.follow_s_max > self.follow_poll_s > 0, "a lease must last longer than anybody waits for its holder")

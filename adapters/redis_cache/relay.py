@@ -15,6 +15,7 @@ entry of an older one is a miss.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import secrets
 from collections.abc import Callable
@@ -32,6 +33,8 @@ from domain.ports import ChangeFeed
 
 # A pass that takes longer than this is given up; the next begins.
 _MARK_LIFE_MS: Final = 60_000
+_TRIES: Final = 4
+_OUT_OF_THE_WAY_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,23 +86,29 @@ class Relay:
 
     async def catch_up(self, *, unless_fresh: bool = False) -> bool:
         """One pass; True if the heartbeat was renewed (or, `unless_fresh`, was renewed lately by another). Raises nothing of its own."""
+        passed: bool | None = None
         try:
             if self.keys is None:
                 self.keys = Keys.of(self._prefix, await self._feed.store_id())
-            passed = await self._pass(self.keys, unless_fresh)
+            for _ in range(_TRIES):
+                passed = await self._pass(self.keys, unless_fresh)
+                if passed is not None:
+                    break
+                await asyncio.sleep(_OUT_OF_THE_WAY_S * self._jitter())
         except StorageError:
             # The truth is away. The heartbeat runs out by itself.
             passed = False
-        if passed is not self._in_step:
+        if passed is not None and passed is not self._in_step:
             self._in_step = passed
             self._log.info("cache_in_step") if passed else self._log.warning("cache_out_of_step")
-        return passed
+        return bool(passed)
 
     def pause_s(self) -> float:
         """How long to wait before the next pass: a third of the bound at most, jittered so that processes do not meet."""
         return self._policy.heartbeat_s / 3 * (0.8 + 0.2 * self._jitter())
 
-    async def _pass(self, keys: Keys, unless_fresh: bool) -> bool:
+    async def _pass(self, keys: Keys, unless_fresh: bool) -> bool | None:
+        """True if the cache is in step now, False if this cannot be told, None if another pass came in between."""
         nonce = secrets.token_hex(16)
         marked = await self._server.run(self._scripts.mark, [keys.mark, keys.position, keys.heartbeat], [nonce, _MARK_LIFE_MS])
         if isinstance(marked, Unavailable):
@@ -118,4 +127,6 @@ class Relay:
             [keys.mark, keys.position, keys.heartbeat, *keys.entries_and_leases(change.session_id for change in changes)],
             [nonce, stored_position, bytes(after), after.epoch, now_ms + bound_ms, *(version_text(change.version) for change in changes)],
         )
-        return applied == 1
+        if isinstance(applied, Unavailable):
+            return False
+        return True if applied == 1 else None

@@ -1,8 +1,9 @@
-"""The caching repository: a repository that asks Redis first and another repository for the truth.
+"""The caching repository: this process's own copies first, then Redis, then another repository for the truth.
 
-A read is one MGET of the entry and the heartbeat. With a heartbeat and a good entry of its epoch: a hit. Without a heartbeat: the truth
-answers, nothing is stored. On a miss one reader gets the lease, loads and fills; the others wait for it a little. Every write voids the
-lease, so a slow reader cannot store what was overwritten while it loaded. relay.py says what keeps the heartbeat.
+A read of Redis is one MGET of the entry and the heartbeat, shared with all reads of the same turn of the event loop. With a heartbeat and a
+good entry of its epoch: a hit. Without a heartbeat: the truth answers, nothing is stored. On a miss one reader of all processes gets the
+lease, loads and fills; the others wait for it a little. Every write voids the lease, so a slow reader cannot store what was overwritten
+while it loaded. relay.py says what keeps the heartbeat, near.py what becomes of decoded copies.
 
 Nothing Redis does or fails to do reaches a caller: it costs a read of the truth, never an answer.
 """
@@ -10,28 +11,34 @@ Nothing Redis does or fails to do reaches a caller: it costs a read of the truth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final, assert_never
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final, assert_never
 
 from adapters import document
 from adapters.redis_cache.codec import Codec
 from adapters.redis_cache.entry import Entry, unpack, version_text
+from adapters.redis_cache.flights import Flights
 from adapters.redis_cache.inspection import CacheContents, CacheHealth, look_at_contents, look_at_health
 from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.leases import Lease, Leases
+from adapters.redis_cache.near import NearCache, NearCopy, ReadMoment
 from adapters.redis_cache.policy import CachePolicy
+from adapters.redis_cache.reads import CoalescedReads
 from adapters.redis_cache.relay import Relay
 from adapters.redis_cache.server import CacheServer, Scripts, Unavailable
 from adapters.redis_cache.stats import CacheStats
+from adapters.redis_cache.truth import Truth
 from domain.analytics import SessionAnalytics
-from domain.errors import StorageError
+from domain.errors import StorageError, StorageUnavailable
 from domain.ports import AnalyticsAnswer, DeleteReceipt, DocumentAnswer, Freshness, SaveReceipt, SessionAnalyticsRepository
 from domain.session import SessionId
 
 # Of a damaged entry not even the version can be trusted.
 _WHATEVER_ITS_VERSION: Final = b""
+_DAMAGED_MAX: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +67,23 @@ class Bypass:
 Outcome = Hit | Miss | Bypass
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the truth answered under a lease. `accepted`: Redis stored it, so no write had passed since the lease was given."""
+
+    answer: AnalyticsAnswer | None
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NotOurs:
+    """Another process loads it or just has ("busy", "hit"), or Redis does not say ("unavailable")."""
+
+    grant: str
+
+
 class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
-    """Session analytics from Redis where that is safe, else from `inner`. `open` it before use and `aclose` it after."""
+    """Session analytics from a cache where that is safe, else from `inner`. `open` it before use and `aclose` it after."""
 
     def __init__(
         self,
@@ -69,19 +91,27 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         *,
         server: CacheServer,
         scripts: Scripts,
+        reads: CoalescedReads,
         relay: Relay,
         leases: Leases,
         codec: Codec,
         policy: CachePolicy,
         stats: CacheStats,
+        near: NearCache,
     ) -> None:
         self._inner = inner
+        self._truth = Truth(inner, policy)
         self._server = server
         self._scripts = scripts
+        self._reads = reads
         self._relay = relay
         self._leases = leases
         self._codec = codec
         self._policy = policy
+        self._near = near
+        self._loads: Flights[SessionId, Loaded | NotOurs] = Flights()
+        self._refreshes: Flights[SessionId, Loaded | NotOurs] = Flights()
+        self._background: set[asyncio.Task[Any]] = set()
         self._keeping_in_step: asyncio.Task[None] | None = None
         self.stats = stats
 
@@ -91,10 +121,15 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         self._keeping_in_step = asyncio.create_task(self._keep_in_step(), name="cache relay")
 
     async def aclose(self) -> None:
-        """Ends the relay and closes the connections to Redis. `inner` belongs to the caller."""
+        """Ends the relay and what is under way, and closes the connections to Redis. `inner` belongs to the caller."""
         if self._keeping_in_step is not None:
             self._keeping_in_step.cancel()
             await asyncio.wait([self._keeping_in_step])
+        for flights in (self._loads, self._refreshes, self._truth):
+            await flights.aclose()
+        if self._background:
+            await asyncio.wait(self._background)
+        await self._reads.aclose()
         await self._leases.aclose()
         if self._relay.keys is not None:
             await self.stats.share(self._server, self._relay.keys)
@@ -104,42 +139,33 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
     ) -> AnalyticsAnswer | None:
         """See the port."""
-        match await self._look_up(session_id, at_least):
-            case Hit(_, entry) if entry.payload is None:
-                self.stats.hit(entry)
-                return None
-            case Hit(keys, entry):
-                answer = self._codec.answer(entry)
-                if answer is None:
-                    return await self._load(session_id, at_least, await self._drop_damaged(keys, session_id, entry.epoch))
-                self.stats.hit(entry)
-                return answer
-            case Miss() as miss:
-                return await self._load(session_id, at_least, miss)
-            case Bypass(reason):
-                self.stats.bypassed(reason)
-                return await self._inner.get(session_id, freshness=freshness, at_least=at_least)
-            case outcome:
-                assert_never(outcome)
+        if freshness is Freshness.BOUNDED and (copy := self._near.trusted(session_id, at_least)) is not None:
+            self.stats.count("near_hits")
+            return self._answer(copy, "near")
+        for _ in range(_DAMAGED_MAX):
+            began = self._near.read_begins()
+            found = await self._read_or_stale(session_id, freshness, at_least)
+            if not isinstance(found, Entry):
+                return found
+            copy = await self._decoded(found, began)
+            if copy is not None:
+                return self._answer(copy, "redis")
+            await self._drop_damaged(session_id)
+        return await self._truth.get(session_id)
 
     async def get_document(
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
     ) -> DocumentAnswer | None:
-        """See the port. A hit passes the stored bytes on as they are."""
-        match await self._look_up(session_id, at_least):
-            case Hit(_, entry):
-                self.stats.hit(entry)
-                return self._codec.document(entry)
-            case Miss() as miss:
-                answer = await self._load(session_id, at_least, miss)
-            case Bypass(reason):
-                self.stats.bypassed(reason)
-                return await self._inner.get_document(session_id, freshness=freshness, at_least=at_least)
-            case outcome:
-                assert_never(outcome)
-        if answer is None:
+        """See the port. What is stored is passed on as it is."""
+        if freshness is Freshness.BOUNDED and (copy := self._near.trusted(session_id, at_least)) is not None:
+            self.stats.count("near_hits")
+            return self._document(copy.entry, "near")
+        found = await self._read_or_stale(session_id, freshness, at_least)
+        if isinstance(found, Entry):
+            return self._document(found, "redis")
+        if found is None:
             return None
-        return DocumentAnswer(document.encode(answer.analytics), "identity", answer.version, answer.source, answer.age_s)
+        return DocumentAnswer(document.encode(found.analytics), "identity", found.version, found.source, found.age_s, found.stale)
 
     async def get_many(
         self, session_ids: Collection[SessionId], *, freshness: Freshness = Freshness.BOUNDED
@@ -147,27 +173,44 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         """See the port. Batches of `policy.batch_max` sessions, each one MGET; what is missing is one read of `inner`."""
         wanted = list(dict.fromkeys(session_ids))
         answers: dict[SessionId, AnalyticsAnswer] = {}
-        for start in range(0, len(wanted), self._policy.batch_max):
-            answers |= await self._get_batch(wanted[start : start + self._policy.batch_max], freshness)
+        asked: list[SessionId] = []
+        for session_id in wanted:
+            copy = self._near.trusted(session_id, None) if freshness is Freshness.BOUNDED else None
+            if copy is None:
+                asked.append(session_id)
+                continue
+            self.stats.count("near_hits")
+            answer = self._answer(copy, "near")
+            if answer is not None:
+                answers[session_id] = answer
+        for start in range(0, len(asked), self._policy.batch_max):
+            answers |= await self._get_batch(asked[start : start + self._policy.batch_max])
         return {session_id: answers[session_id] for session_id in wanted if session_id in answers}
 
     async def save(self, analytics: SessionAnalytics) -> SaveReceipt:
         """See the port. Afterwards the analytics are in Redis, by the way every read takes: to store what was just written would be unsafe,
         because a newer write's invalidation may already have passed."""
-        receipt = await self._inner.save(analytics)
-        # Also if nothing changed: whoever wrote this version may have died before telling Redis.
-        fresh = receipt.fresh and await self._invalidate(analytics.session_id, receipt.version)
+        session_id = analytics.session_id
+        try:
+            receipt = await self._inner.save(analytics)
+            # Also if nothing changed: whoever wrote this version may have died before telling Redis.
+            fresh = receipt.fresh and await self._invalidate(session_id, receipt.version)
+        finally:
+            self._near.drop(session_id)  # Also where it is not known whether it was written.
         if fresh:
             with suppress(StorageError):  # The write stands, whatever becomes of the reading.
-                await self.get(analytics.session_id, at_least=receipt.version)
+                await self.get(session_id, at_least=receipt.version)
         return SaveReceipt(receipt.version, receipt.changed, fresh)
 
     async def delete(self, session_id: SessionId) -> DeleteReceipt | None:
         """See the port."""
-        receipt = await self._inner.delete(session_id)
-        if receipt is None:
-            return None
-        return DeleteReceipt(receipt.version, fresh=receipt.fresh and await self._invalidate(session_id, receipt.version))
+        try:
+            receipt = await self._inner.delete(session_id)
+            if receipt is None:
+                return None
+            return DeleteReceipt(receipt.version, fresh=receipt.fresh and await self._invalidate(session_id, receipt.version))
+        finally:
+            self._near.drop(session_id)
 
     async def health(self) -> CacheHealth:
         """How the cache does now."""
@@ -188,11 +231,56 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             if self._relay.keys is not None:
                 await self.stats.share(self._server, self._relay.keys)
 
+    async def _read_or_stale(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Entry | AnalyticsAnswer | None:
+        """As `_read`; if the truth fails, a stale answer where that is allowed."""
+        try:
+            return await self._read(session_id, freshness, at_least)
+        except StorageUnavailable:
+            stale = await self._stale(session_id, at_least) if self._policy.fail_safe_s > 0 else None
+            if stale is None:
+                raise
+            return stale
+
+    async def _read(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Entry | AnalyticsAnswer | None:
+        """An entry of Redis that may be believed, or an answer of the truth."""
+        clock = asyncio.get_running_loop().time
+        give_up_at = clock() + self._policy.follow_s_max
+        followed = False
+        while True:
+            match await self._look_up(session_id, at_least):
+                case Hit(keys, entry):
+                    self.stats.hit(entry, followed=followed)
+                    if self._codec.wants_refresh(entry):
+                        self._refresh(session_id, entry, Miss(keys, entry.epoch))
+                    return entry
+                case Miss() as miss if clock() < give_up_at:
+                    landed = await self._loads.join(session_id, partial(self._load, session_id, at_least or 0, miss))
+                    match landed.result:
+                        # A load that had begun before we came tells us enough only if Redis accepted it.
+                        case Loaded(answer, accepted) if accepted or not landed.joined:
+                            if not landed.joined:
+                                return answer
+                            if answer is None or answer.version >= (at_least or 0):
+                                self.stats.count("coalesced")
+                                return answer
+                        case NotOurs("busy"):  # Another process was chosen; we wait for it.
+                            await asyncio.sleep(self._policy.follow_poll_s)
+                        case NotOurs("unavailable"):
+                            return await self._past_redis(session_id, freshness, at_least)
+                    followed = True
+                case Miss():
+                    return await self._past_redis(session_id, Freshness.FRESH, at_least)
+                case Bypass(reason):
+                    self.stats.bypassed(reason)
+                    return await self._past_redis(session_id, freshness, at_least)
+                case outcome:
+                    assert_never(outcome)
+
     async def _look_up(self, session_id: SessionId, at_least: int | None) -> Outcome:
         keys = self._relay.keys
         if keys is None:
             return Bypass("not_in_step")
-        values = await self._server.read([keys.entry(session_id), keys.heartbeat])
+        values = await self._reads.read(keys.entry(session_id), keys.heartbeat)
         if isinstance(values, Unavailable):
             return Bypass(values.reason)
         value, epoch = values
@@ -202,38 +290,87 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             return Miss(keys, epoch)
         entry = unpack(value, session_id)
         if entry is None:
-            return await self._drop_damaged(keys, session_id, epoch)
+            await self._drop_damaged(session_id)
+            return Miss(keys, epoch)
         if entry.epoch != epoch or entry.version < (at_least or 0):
             return Miss(keys, epoch)
         return Hit(keys, entry)
 
-    async def _load(self, session_id: SessionId, at_least: int | None, miss: Miss) -> AnalyticsAnswer | None:
-        """Loads and fills under the lease; or waits for whoever has it, a bounded time, and then loads without filling."""
-        clock = asyncio.get_running_loop().time
-        give_up_at = clock() + self._policy.follow_s_max
-        while clock() < give_up_at:
-            lease = await self._leases.acquire(miss.keys, [session_id], miss.epoch, at_least or 0)
-            match lease.grants[session_id]:
-                case "lease":  # We were chosen; everybody else waits for us.
-                    return (await self._load_and_fill([session_id], lease, miss)).get(session_id)
-                case "hit":
-                    outcome = await self._look_up(session_id, at_least)
-                    if isinstance(outcome, Hit):
-                        answer = self._codec.answer(outcome.entry)
-                        if answer is not None or outcome.entry.payload is None:
-                            self.stats.count("followed")
-                            return answer
-                    if not isinstance(outcome, Miss):
-                        break
-                    miss = outcome
-                case "busy":
-                    await asyncio.sleep(self._policy.follow_poll_s)
-                case "unavailable":
-                    break
-        self.stats.count("misses")
-        return await self._inner.get(session_id, freshness=Freshness.FRESH, at_least=at_least)
+    async def _load(self, session_id: SessionId, at_least: int, miss: Miss) -> Loaded | NotOurs:
+        """Loads and fills, if the lease is ours."""
+        lease = await self._leases.acquire(miss.keys, [session_id], miss.epoch, at_least)
+        grant = lease.grants[session_id]
+        if grant != "lease":
+            return NotOurs(grant)
+        answers, accepted = await self._load_and_fill([session_id], lease, miss)
+        return Loaded(answers.get(session_id), accepted=session_id in accepted)
 
-    async def _get_batch(self, wanted: Sequence[SessionId], freshness: Freshness) -> dict[SessionId, AnalyticsAnswer]:
+    async def _load_and_fill(
+        self, session_ids: Sequence[SessionId], lease: Lease, miss: Miss
+    ) -> tuple[dict[SessionId, AnalyticsAnswer], set[SessionId]]:
+        """The answers of the truth, and for which sessions (there or not) Redis accepted them."""
+        self.stats.count("misses", len(session_ids))
+        began = self._near.read_begins()
+        unused = lease.held
+        try:
+            # Begun after the lease was granted, so it sees every write that did not void the lease.
+            if len(session_ids) == 1:
+                answer = await self._truth.get(session_ids[0])
+                answers = {} if answer is None else {session_ids[0]: answer}
+            else:
+                answers = await self._truth.get_many(session_ids)
+            entries = [await self._codec.entry(session_id, answers.get(session_id), miss.epoch) for session_id in unused]
+            storable = [entry for entry in entries if entry is not None]
+            stored = await self._leases.fill(miss.keys, lease, storable) if storable else []
+            self.stats.filled(storable, stored)
+            unused = [session_id for session_id, entry in zip(unused, entries, strict=True) if entry is None]
+            self.stats.count("too_large", len(unused))
+        finally:
+            if unused:  # Too large, failed or cancelled: others need not wait for the leases to end.
+                self._leases.give_back(miss.keys, lease, unused)
+        accepted = [entry for entry, was_stored in zip(storable, stored, strict=True) if was_stored]
+        for entry in accepted:
+            analytics = answers[entry.session_id].analytics if entry.payload is not None else None
+            self._near.keep(NearCopy(entry, analytics), began)
+        return answers, {entry.session_id for entry in accepted}
+
+    def _refresh(self, session_id: SessionId, entry: Entry, miss: Miss) -> None:
+        """Renews an entry in the background: a newer version than the one there is asked for, so the lease is given in spite of it."""
+        renew: Coroutine[Any, Any, Any] = self._refreshes.join(session_id, partial(self._load, session_id, entry.version + 1, miss))
+
+        async def quietly() -> None:
+            with suppress(StorageError):  # The entry is still good; the next reader tries again.
+                await renew
+
+        task = asyncio.create_task(quietly())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _past_redis(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> AnalyticsAnswer | None:
+        """The truth's answer, not stored. A bounded read may share another's."""
+        if freshness is Freshness.BOUNDED and at_least is None:
+            return await self._truth.get_shared(session_id, self._near.read_begins().writes)
+        return await self._truth.get(session_id)
+
+    async def _stale(self, session_id: SessionId, at_least: int | None) -> AnalyticsAnswer | None:
+        """What this process or Redis still has, heartbeat or not, if it is not too old."""
+        keys = self._relay.keys
+        copy, source = self._near.held(session_id), "near"
+        if copy is None and keys is not None:
+            values = await self._server.read([keys.entry(session_id)])
+            entry = None if isinstance(values, Unavailable) or values[0] is None else unpack(values[0], session_id)
+            if entry is not None:
+                copy, source = NearCopy(entry, await self._codec.analytics(entry)), "redis"
+        if copy is None or copy.entry.version < (at_least or 0) or self._codec.age_s(copy.entry) > self._policy.fail_safe_s:
+            return None
+        answer = self._answer(copy, source)
+        if answer is None:
+            return None
+        self.stats.count("stale_answers")
+        return replace(answer, stale=True)
+
+    async def _get_batch(self, wanted: Sequence[SessionId]) -> dict[SessionId, AnalyticsAnswer]:
+        began = self._near.read_begins()
         keys = self._relay.keys
         values: list[bytes | None] | Unavailable = Unavailable("not_in_step")
         if keys is not None:
@@ -241,47 +378,48 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         epoch = None if isinstance(values, Unavailable) else values[-1]
         if keys is None or isinstance(values, Unavailable) or epoch is None:
             self.stats.bypassed(values.reason if isinstance(values, Unavailable) else "not_in_step", len(wanted))
-            return await self._inner.get_many(wanted, freshness=freshness)
+            return await self._truth.get_many(wanted)
         answers: dict[SessionId, AnalyticsAnswer] = {}
         missing: list[SessionId] = []
         for session_id, value in zip(wanted, values[:-1], strict=True):
             entry = None if value is None else unpack(value, session_id)
-            answer = None if entry is None else self._codec.answer(entry)
-            if value is not None and answer is None and (entry is None or entry.payload is not None):
-                await self._drop_damaged(keys, session_id, epoch)
-                missing.append(session_id)
-            elif entry is None or entry.epoch != epoch:
-                missing.append(session_id)
-            else:
-                self.stats.hit(entry)
+            copy = await self._decoded(entry, began) if entry is not None and entry.epoch == epoch else None
+            if copy is not None:
+                self.stats.hit(copy.entry)
+                answer = self._answer(copy, "redis")
                 if answer is not None:
                     answers[session_id] = answer
+                continue
+            if value is not None and (entry is None or entry.epoch == epoch):
+                await self._drop_damaged(session_id)
+            missing.append(session_id)
         if missing:
             # What others are loading is loaded here too, and not stored: a batch waits for nobody.
             lease = await self._leases.acquire(keys, missing, epoch)
-            answers |= await self._load_and_fill(missing, lease, Miss(keys, epoch))
+            loaded, _ = await self._load_and_fill(missing, lease, Miss(keys, epoch))
+            answers |= loaded
         return answers
 
-    async def _load_and_fill(self, session_ids: Sequence[SessionId], lease: Lease, miss: Miss) -> dict[SessionId, AnalyticsAnswer]:
-        self.stats.count("misses", len(session_ids))
-        unused = lease.held
-        try:
-            # Begun after the lease was granted, so it sees every write that did not void the lease.
-            if len(session_ids) == 1:
-                answer = await self._inner.get(session_ids[0], freshness=Freshness.FRESH)
-                answers = {} if answer is None else {session_ids[0]: answer}
-            else:
-                answers = await self._inner.get_many(session_ids, freshness=Freshness.FRESH)
-            entries = [self._codec.entry(session_id, answers.get(session_id), miss.epoch) for session_id in unused]
-            storable = [entry for entry in entries if entry is not None]
-            if storable:
-                self.stats.filled(storable, await self._leases.fill(miss.keys, lease, storable))
-            unused = [session_id for session_id, entry in zip(unused, entries, strict=True) if entry is None]
-            self.stats.count("too_large", len(unused))
-            return answers
-        finally:
-            if unused:  # Too large, failed or cancelled: others need not wait for the leases to end.
-                self._leases.give_back(miss.keys, lease, unused)
+    async def _decoded(self, entry: Entry, began: ReadMoment) -> NearCopy | None:
+        """The entry with its payload decoded, which then stays near; None if it cannot be decoded."""
+        copy = self._near.decoded(entry)
+        if copy is None:
+            analytics = None if entry.payload is None else await self._codec.analytics(entry)
+            if analytics is None and entry.payload is not None:
+                return None
+            copy = NearCopy(entry, analytics)
+        self._near.keep(copy, began)
+        return copy
+
+    def _answer(self, copy: NearCopy, source: str) -> AnalyticsAnswer | None:
+        if copy.analytics is None:
+            return None
+        return AnalyticsAnswer(copy.analytics, copy.entry.version, source, self._codec.age_s(copy.entry))
+
+    def _document(self, entry: Entry, source: str) -> DocumentAnswer | None:
+        if entry.payload is None:
+            return None
+        return DocumentAnswer(entry.payload, entry.coding, entry.version, source, self._codec.age_s(entry))
 
     async def _invalidate(self, session_id: SessionId, version: int) -> bool:
         """Whether Redis acknowledged. If it did not, the relay brings it the news before it vouches for anything again."""
@@ -293,8 +431,10 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         self.stats.invalidated(acknowledged)
         return acknowledged
 
-    async def _drop_damaged(self, keys: Keys, session_id: SessionId, epoch: bytes) -> Miss:
-        """Drops what is no entry, or an entry that is no document; what is loaded instead is stored in its place."""
+    async def _drop_damaged(self, session_id: SessionId) -> None:
+        """Drops what is no entry, or an entry that is no document; the next load is stored in its place."""
         self.stats.count("damaged")
-        await self._server.run(self._scripts.invalidate, keys.entries_and_leases([session_id]), [_WHATEVER_ITS_VERSION])
-        return Miss(keys, epoch)
+        keys = self._relay.keys
+        if keys is not None:
+            names = keys.entries_and_leases([session_id])
+            await self._server.run(self._scripts.invalidate, names, [_WHATEVER_ITS_VERSION])

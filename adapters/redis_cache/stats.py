@@ -11,19 +11,22 @@ from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.server import CacheServer, Unavailable
 
 COUNTS: Final = (
-    "hits", "absent_hits", "followed", "misses", "bypasses", "fills", "fills_refused", "damaged", "too_large", "invalidations",
-    "invalidations_lost", "bytes_stored",
+    "near_hits", "hits", "absent_hits", "followed", "coalesced", "misses", "bypasses", "fills", "fills_refused",
+    "damaged", "too_large", "invalidations",
+    "invalidations_lost", "stale_answers", "bytes_stored",
 )  # fmt: skip
 
 
 class CacheStats:
     """Counts of one process since it began, by name.
 
-    hits: answered from Redis; absent_hits: of those, "there is nothing"; followed: answered from what another reader stored meanwhile;
-    misses: the truth was asked, because Redis did not have it; bypasses and bypasses_REASON: the truth was asked, because Redis could not
-    be used; fills and fills_refused: stored, and not stored because somebody wrote meanwhile or Redis failed; damaged: keys that held no
-    entry; too_large: documents above the limit; invalidations and invalidations_lost: writes that Redis acknowledged, and those left to
-    the relay; bytes_stored: headers and payloads.
+    - near_hits: answered from the process's own copies; hits: answered from Redis; absent_hits: of those, "there is nothing".
+    - followed: answered from what another process stored meanwhile; coalesced: from what another caller in this process was loading.
+    - misses: the truth was asked, because Redis did not have it; bypasses, bypasses_REASON: because Redis could not be used.
+    - stale_answers: served past their promise, because the truth failed.
+    - fills, fills_refused: stored, and not stored because somebody wrote meanwhile or Redis failed; bytes_stored: headers and payloads.
+    - damaged: keys that held no entry; too_large: documents above the limit.
+    - invalidations, invalidations_lost: writes that Redis acknowledged, and those left to the relay.
     """
 
     def __init__(self) -> None:
@@ -34,9 +37,9 @@ class CacheStats:
         """Counts what needs no more than a name."""
         self._counts[name] += times
 
-    def hit(self, entry: Entry) -> None:
-        """Redis answered."""
-        self._counts["hits"] += 1
+    def hit(self, entry: Entry, *, followed: bool = False) -> None:
+        """Redis answered, at once or after another reader had filled."""
+        self._counts["followed" if followed else "hits"] += 1
         if entry.payload is None:
             self._counts["absent_hits"] += 1
 
@@ -71,7 +74,7 @@ class CacheStats:
 
 
 def hit_rate(counts: Mapping[str, int]) -> float | None:
-    """The share of reads that Redis answered, 0 to 1; None before the first read."""
-    answered = counts.get("hits", 0) + counts.get("followed", 0)
+    """The share of reads that a cache answered, 0 to 1; None before the first read."""
+    answered = sum(counts.get(name, 0) for name in ("near_hits", "hits", "followed", "coalesced"))
     reads = answered + counts.get("misses", 0) + counts.get("bypasses", 0)
     return answered / reads if reads else None

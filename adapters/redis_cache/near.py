@@ -1,0 +1,108 @@
+"""The near cache: decoded analytics in the process itself, shared by all its readers, for a moment.
+
+A copy is trusted for `near_trust_s` from before it was asked for; after that it is served only if Redis says that it is still the current
+version, which spares the decoding. Our own writes drop it at once. It is in one event loop, so nothing here locks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from cachetools import LRUCache
+
+from adapters.redis_cache.entry import Entry
+from adapters.redis_cache.policy import CachePolicy
+from domain.analytics import SessionAnalytics
+from domain.session import SessionId
+
+# A decoded document takes about five times the bytes of its JSON, measured on real ones; the payload stays beside it.
+_OVERHEAD_BYTES = 2_000
+_DECODED_BYTES_PER_PAYLOAD_BYTE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMoment:
+    """When a read began: by the clock, and by the writes that this process had made."""
+
+    at_s: float
+    writes: int
+
+
+@dataclass(frozen=True, slots=True)
+class NearCopy:
+    """An entry with its payload decoded; `analytics` None: the session has none."""
+
+    entry: Entry
+    analytics: SessionAnalytics | None
+    trusted_until_s: float = 0.0
+
+
+class NearCache:
+    """Copies of what was read last, bounded by number and by estimated bytes."""
+
+    def __init__(self, policy: CachePolicy, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._trust_s = policy.near_trust_s
+        self._entries_max = policy.near_entries_max
+        self._clock = clock
+        self._writes = 0
+        self._copies: LRUCache[SessionId, NearCopy] = LRUCache(policy.near_bytes_max, getsizeof=_size)
+
+    def __len__(self) -> int:
+        return len(self._copies)
+
+    @property
+    def bytes_held(self) -> int:
+        """The estimated size of all copies."""
+        return int(self._copies.currsize)
+
+    def read_begins(self) -> ReadMoment:
+        """To be taken before Redis or the truth is asked."""
+        return ReadMoment(self._clock(), self._writes)
+
+    def trusted(self, session_id: SessionId, at_least: int | None) -> NearCopy | None:
+        """A copy that may be served without asking anybody."""
+        copy = self._copies.get(session_id)
+        if copy is None or self._clock() >= copy.trusted_until_s or copy.entry.version < (at_least or 0):
+            return None
+        return copy
+
+    def held(self, session_id: SessionId) -> NearCopy | None:
+        """A copy of whatever age, for when there is nothing better."""
+        return self._copies.get(session_id)
+
+    def decoded(self, entry: Entry) -> NearCopy | None:
+        """The copy of just this entry, if there is one: same version, same epoch, same filling."""
+        copy = self._copies.get(entry.session_id)
+        if copy is None or copy.entry.version != entry.version or copy.entry.epoch != entry.epoch:
+            return None
+        return copy if copy.entry.filled_at_ms == entry.filled_at_ms else None
+
+    def keep(self, copy: NearCopy, began: ReadMoment) -> None:
+        """Keeps what a read brought, trusted from when the read began; not if this process wrote meanwhile, since it may be older."""
+        if self._entries_max == 0 or began.writes != self._writes:
+            return
+        known = self._copies.get(copy.entry.session_id)
+        trusted_until_s = began.at_s + self._trust_s
+        if known is not None and known.entry.epoch == copy.entry.epoch:
+            if known.entry.version > copy.entry.version:
+                return
+            if known.entry.version == copy.entry.version:
+                trusted_until_s = max(trusted_until_s, known.trusted_until_s)
+        try:
+            self._copies[copy.entry.session_id] = replace(copy, trusted_until_s=trusted_until_s)
+        except ValueError:  # Larger than all that may be held.
+            self._copies.pop(copy.entry.session_id, None)
+            return
+        if len(self._copies) > self._entries_max:
+            self._copies.popitem()
+
+    def drop(self, session_id: SessionId) -> None:
+        """This process writes or wrote the session."""
+        self._writes += 1
+        self._copies.pop(session_id, None)
+
+
+def _size(copy: NearCopy) -> int:
+    return _OVERHEAD_BYTES + _DECODED_BYTES_PER_PAYLOAD_BYTE * len(copy.entry.payload or b"")
