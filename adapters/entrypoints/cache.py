@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import msgspec
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from adapters.entrypoints.console import ExitCode, fail, out
+from adapters.entrypoints.console import ExitCode, err, fail, out
 from adapters.entrypoints.tables import NOTHING, number, percent
 from adapters.redis_cache.server import Unavailable
 from adapters.redis_cache.session_analytics import RedisCachedSessionAnalyticsRepository
@@ -17,6 +19,8 @@ from adapters.redis_cache.stats import hit_rate
 from adapters.settings import Settings
 from container import Container, resolve
 from domain.errors import InvalidSettings
+from domain.session import parse_session_id
+from services.cache_warming import warm_recent_sessions
 
 
 async def stats(app: Container, settings: Settings, *, as_json: bool) -> ExitCode:
@@ -60,6 +64,55 @@ async def health(app: Container, settings: Settings, *, as_json: bool) -> ExitCo
         if found.status != "healthy":
             out.print("[dim]Reads are answered by the database meanwhile.[/]")
     return ExitCode.OK if found.status == "healthy" else ExitCode.SOME_FAILED
+
+
+async def warm(app: Container, settings: Settings, *, hours: float) -> ExitCode:
+    """The whole command `cache warm`."""
+    repository = await _cache(app, settings)
+    registry = await resolve(app.session_registry)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        bar = progress.add_task("reading", total=None)
+        count = await warm_recent_sessions(
+            repository, registry, hours, progress=lambda done, of: progress.update(bar, completed=done, total=of)
+        )
+    out.print(f"{count} session{'' if count == 1 else 's'} of the last {hours:g} hours read")
+    return ExitCode.OK
+
+
+async def inspect(app: Container, settings: Settings, *, session_id: str, as_json: bool) -> ExitCode:
+    """The whole command `cache inspect`."""
+    wanted = parse_session_id(session_id)
+    facts = await (await _cache(app, settings)).inspect(wanted)
+    if isinstance(facts, Unavailable):
+        fail(f"the cache cannot be asked ({facts.reason}); emg-sessions cache health says more", ExitCode.STORAGE)
+    if as_json:
+        _write_json(asdict(facts))
+        return ExitCode.OK
+    table = Table(show_header=False, pad_edge=False)
+    table.add_row("key", facts.key)
+    table.add_row("holds", facts.found)
+    table.add_row("believed", "yes" if facts.believed else "no: the next read asks the database")
+    table.add_row("version", NOTHING if facts.version is None else str(facts.version))
+    table.add_row("age", f"{number(facts.age_s, '.1f')} s")
+    table.add_row("life left", f"{number(facts.ttl_s, '.0f')} s")
+    table.add_row("payload", NOTHING if facts.payload_bytes is None else f"{facts.payload_bytes} bytes, {facts.coding}")
+    table.add_row("lease", NOTHING if facts.lease_s is None else f"held for another {facts.lease_s:.1f} s at most")
+    out.print(table)
+    return ExitCode.OK
+
+
+async def invalidate(app: Container, settings: Settings, *, session_ids: Sequence[str], everything: bool) -> ExitCode:
+    """The whole command `cache invalidate`."""
+    repository = await _cache(app, settings)
+    if everything == bool(session_ids):
+        raise InvalidSettings("name sessions, or --all for everything")
+    wanted = [parse_session_id(session_id) for session_id in session_ids]
+    done = [await repository.forget_everything()] if everything else [await repository.forget(session_id) for session_id in wanted]
+    if not all(done):
+        fail("the cache did not acknowledge; emg-sessions cache health says more", ExitCode.STORAGE)
+    out.print("every entry is distrusted from now on" if everything else f"{len(done)} dropped")
+    return ExitCode.OK
 
 
 async def _cache(app: Container, settings: Settings) -> RedisCachedSessionAnalyticsRepository:

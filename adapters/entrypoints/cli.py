@@ -86,6 +86,33 @@ def health(as_json: AsJson = False) -> None:
     raise typer.Exit(console.run(partial(cache.health, as_json=as_json)))
 
 
+@cache.command(epilog="Example: emg-sessions cache warm --hours 48")
+def warm(hours: Annotated[float, typer.Option(min=0.0, help="Sessions registered in the last hours.")] = 24.0) -> None:
+    """Read recent sessions, so that they are in the cache when they are asked for."""
+    from adapters.entrypoints import cache, console
+
+    raise typer.Exit(console.run(partial(cache.warm, hours=hours)))
+
+
+@cache.command()
+def inspect(session_id: Annotated[str, typer.Argument(show_default=False)], as_json: AsJson = False) -> None:
+    """Show one session's entry: version, age, remaining life, size, and who is loading it."""
+    from adapters.entrypoints import cache, console
+
+    raise typer.Exit(console.run(partial(cache.inspect, session_id=session_id, as_json=as_json)))
+
+
+@cache.command(epilog="Example: emg-sessions cache invalidate --all")
+def invalidate(
+    session_ids: Annotated[list[str] | None, typer.Argument(show_default=False)] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Distrust every entry.")] = False,
+) -> None:
+    """Make the next read ask the database. Never needed after a write, also not after one made in psql."""
+    from adapters.entrypoints import cache, console
+
+    raise typer.Exit(console.run(partial(cache.invalidate, session_ids=session_ids or [], everything=everything)))
+
+
 def main() -> None:
     """The console script."""
     app()

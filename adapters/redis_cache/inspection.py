@@ -10,10 +10,12 @@ from typing import Any, Final, Literal, cast
 import redis.asyncio as redis
 
 from adapters.redis_cache.breaker import BreakerState
+from adapters.redis_cache.entry import unpack
 from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import CacheServer, Unavailable
 from adapters.redis_cache.stats import COUNTS
+from domain.session import SessionId
 
 Status = Literal["healthy", "degraded", "unhealthy"]
 
@@ -43,6 +45,47 @@ class CacheContents:
     entry_bytes_mean: float | None
     server_memory_bytes: int
     counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class EntryFacts:
+    """One session's entry as it lies in Redis. `believed`: a read would be answered with it now."""
+
+    key: str
+    found: Literal["analytics", "absent", "damaged", "nothing"]
+    believed: bool
+    version: int | None
+    age_s: float | None
+    ttl_s: float | None
+    coding: str | None
+    payload_bytes: int | None
+    lease_s: float | None
+
+
+async def look_at_entry(server: CacheServer, keys: Keys, session_id: SessionId) -> EntryFacts | Unavailable:
+    """Reads an entry, its remaining life, its lease and the heartbeat."""
+    name = keys.entry(session_id)
+    values = await server.read([name, keys.heartbeat])
+    ttl_ms = await server.on(lambda client: client.pttl(name))
+    lease_ms = await server.on(lambda client: client.pttl(keys.lease(session_id)))
+    if isinstance(values, Unavailable) or isinstance(ttl_ms, Unavailable) or isinstance(lease_ms, Unavailable):
+        return next(value for value in (values, ttl_ms, lease_ms) if isinstance(value, Unavailable))
+    value, epoch = values
+    entry = None if value is None else unpack(value, session_id)
+    ttl_s, lease_s = (ms / 1000 if ms >= 0 else None for ms in (ttl_ms, lease_ms))
+    if entry is None:
+        return EntryFacts(name, "nothing" if value is None else "damaged", False, None, None, ttl_s, None, None, lease_s)
+    return EntryFacts(
+        key=name,
+        found="absent" if entry.payload is None else "analytics",
+        believed=entry.epoch == epoch,
+        version=entry.version,
+        age_s=time.time() - entry.filled_at_ms / 1000,
+        ttl_s=ttl_s,
+        coding=entry.coding,
+        payload_bytes=len(entry.payload or b""),
+        lease_s=lease_s,
+    )
 
 
 async def look_at_health(server: CacheServer, keys: Keys | None, policy: CachePolicy) -> CacheHealth:

@@ -98,6 +98,11 @@ class NearCache:
         if len(self._copies) > self._entries_max:
             self._copies.popitem()
 
+    def clear(self) -> None:
+        """Forgets everything, also what reads under way would bring."""
+        self._writes += 1
+        self._copies.clear()
+
     def drop(self, session_id: SessionId) -> None:
         """This process writes or wrote the session."""
         self._writes += 1

@@ -21,7 +21,7 @@ from adapters import document
 from adapters.redis_cache.codec import Codec
 from adapters.redis_cache.entry import Entry, unpack, version_text
 from adapters.redis_cache.flights import Flights
-from adapters.redis_cache.inspection import CacheContents, CacheHealth, look_at_contents, look_at_health
+from adapters.redis_cache.inspection import CacheContents, CacheHealth, EntryFacts, look_at_contents, look_at_entry, look_at_health
 from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.leases import Lease, Leases
 from adapters.redis_cache.near import NearCache, NearCopy, ReadMoment
@@ -223,6 +223,24 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             return Unavailable("not_in_step")
         await self.stats.share(self._server, keys)
         return await look_at_contents(self._server, keys)
+
+    async def inspect(self, session_id: SessionId) -> EntryFacts | Unavailable:
+        """A session's entry as it lies in Redis."""
+        keys = self._relay.keys
+        return Unavailable("not_in_step") if keys is None else await look_at_entry(self._server, keys, session_id)
+
+    async def forget(self, session_id: SessionId) -> bool:
+        """Drops a session's entry and copy, whatever its version; the next read asks the truth. False if Redis did not acknowledge."""
+        self._near.drop(session_id)
+        return await self._invalidate(session_id, _ABOVE_EVERY_VERSION)
+
+    async def forget_everything(self) -> bool:
+        """Begins a new epoch: every entry is a miss from now on. False if Redis did not acknowledge."""
+        self._near.clear()
+        keys = self._relay.keys
+        if keys is None or isinstance(await self._server.on(lambda client: client.unlink(keys.position, keys.heartbeat)), Unavailable):
+            return False
+        return await self._relay.catch_up()
 
     async def _keep_in_step(self) -> None:
         while True:

@@ -95,8 +95,8 @@ _TRIGGERS = (
         ON CONFLICT (session_id) DO UPDATE SET version = v.version + 1
         RETURNING v.version INTO bumped;
       INSERT INTO session_analytics_change (session_id, version) VALUES (changed, bumped);
-      -- Every write adds one row and drops up to four of over 48 hours, so the log is bounded by two days of writes. They go in the order of
-      -- transactions and never past one that is younger: a trimmed log is complete from just after its oldest transaction on.
+      -- Every write adds one row and drops up to four of over 48 hours, so the log is bounded by two days of writes. They go in the order
+      -- of transactions and never past one that is younger: a trimmed log is complete from just after its oldest transaction on.
       DELETE FROM session_analytics_change WHERE id IN (
         SELECT id FROM session_analytics_change WHERE id IN (
           SELECT id FROM (

@@ -251,3 +251,24 @@ def test_help_shows_an_example_for_every_command(tmp_path: Path) -> None:
         shown = run(*words, "--help")
         assert shown.code == OK
         assert "Example: emg-sessions" in shown.out
+
+
+def test_the_cache_is_warmed_inspected_and_invalidated(command: Command, recordings: list[Path]) -> None:
+    ids = session_ids(command("process", *recordings, CACHE="none").out)
+    nothing = json.loads(command("cache", "inspect", "--json", ids[0]).out)
+    assert nothing["found"] == "nothing"
+    warmed = command("cache", "warm", "--hours", "1")
+    assert warmed.code == OK, warmed.err
+    assert "2 sessions" in warmed.out
+    entry = json.loads(command("cache", "inspect", "--json", ids[0]).out)
+    assert entry["found"] == "analytics"
+    assert entry["believed"] is True
+    assert entry["version"] == 1
+    assert entry["lease_s"] is None
+    assert "zstd" in command("cache", "inspect", ids[0]).out
+    assert command("cache", "invalidate", ids[0]).code == OK
+    assert json.loads(command("cache", "inspect", "--json", ids[0]).out)["found"] == "nothing"
+    assert command("cache", "invalidate", "--all").code == OK
+    assert json.loads(command("cache", "inspect", "--json", ids[1]).out)["believed"] is False
+    assert "answered by postgres" in command("show", ids[1]).out
+    assert command("cache", "invalidate").code == USAGE

@@ -1,0 +1,84 @@
+"""Shared work: nobody who waits owns it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from adapters.redis_cache.flights import Flights
+
+
+async def test_work_for_one_key_is_done_once_and_late_comers_know_that_they_are_late() -> None:
+    flights: Flights[str, int] = Flights()
+    begun = 0
+    may_end = asyncio.Event()
+
+    async def work() -> int:
+        nonlocal begun
+        begun += 1
+        await may_end.wait()
+        return 7
+
+    waiting = [asyncio.create_task(flights.join("key", work)) for _ in range(5)]
+    await asyncio.sleep(0)
+    may_end.set()
+    landed = await asyncio.gather(*waiting)
+    assert begun == 1
+    assert [one.result for one in landed] == [7] * 5
+    assert [one.joined for one in landed] == [False, True, True, True, True]
+    assert (await flights.join("key", work)).joined is False
+
+
+async def test_cancelling_whoever_began_it_leaves_the_work_and_the_others_alone() -> None:
+    flights: Flights[str, int] = Flights()
+    may_end = asyncio.Event()
+
+    async def work() -> int:
+        await may_end.wait()
+        return 7
+
+    first = asyncio.create_task(flights.join("key", work))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(flights.join("key", work))
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    may_end.set()
+    assert (await second).result == 7
+
+
+async def test_a_failure_reaches_everybody_and_is_not_kept() -> None:
+    flights: Flights[str, int] = Flights()
+
+    async def fail() -> int:
+        await asyncio.sleep(0)
+        raise LookupError
+
+    results = await asyncio.gather(*(flights.join("key", fail) for _ in range(3)), return_exceptions=True)
+    assert [type(result) for result in results] == [LookupError] * 3
+
+    async def succeed() -> int:
+        return 1
+
+    assert (await flights.join("key", succeed)).result == 1
+
+
+async def test_closing_ends_what_nobody_waits_for() -> None:
+    flights: Flights[str, int] = Flights()
+    ended = asyncio.Event()
+
+    async def work() -> int:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return 0
+
+    waiting = asyncio.create_task(flights.join("key", work))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.sleep(0)
+    await flights.aclose()
+    assert ended.is_set()
