@@ -31,8 +31,9 @@ format: $(INSTALLED)  ## Put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED)  ## Measure the analysis against reading the same file
+bench: $(INSTALLED)  ## Measure the analysis, and cached reads beside their peers
 	$(BIN)/python benchmarks/analysis_time.py
+	$(BIN)/python benchmarks/cache_hits.py
 	$(BIN)/python benchmarks/loop_stall.py
 
 lock: $(INSTALLED)  ## Renew requirements.lock from pyproject.toml (needs the package index)
