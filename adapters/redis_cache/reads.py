@@ -137,16 +137,20 @@ class CoalescedReads(asyncio.Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = asyncio.get_running_loop().call_later(self._command_s, self._late) if self._under_way else None
-        self._breaker.succeeded()
-        if isinstance(reply, list) and len(reply) == len(asked) + 1:
+        if isinstance(reply, hiredis.ReplyError):  # The server is there and says no.
+            self._breaker.succeeded()
+            _tell(asked.values(), Unavailable("response"))
+        elif not _is_answer(reply, len(asked) + 1):  # Anything that speaks the protocol may stand at the address.
+            _tell(asked.values(), Unavailable("connection"))
+            return self._fail("connection", to_connect=False)
+        else:
+            self._breaker.succeeded()
             heartbeat = reply[-1]
             for futures, value in zip(asked.values(), reply, strict=False):
                 answer = (value, heartbeat)
                 for future in futures:
                     if not future.done():  # Whoever waited may have been cancelled.
                         future.set_result(answer)
-        else:  # The server is there and says no.
-            _tell(asked.values(), Unavailable("response"))
         if self._waiting:
             self._send()
         return None
@@ -173,6 +177,10 @@ class CoalescedReads(asyncio.Protocol):
 
 
 _NOTHING: Final = object()
+
+
+def _is_answer(reply: Any, length: int) -> bool:
+    return isinstance(reply, list) and len(reply) == length and all(value is None or type(value) is bytes for value in reply)
 
 
 def _tell(waiting: Iterable[list[asyncio.Future[Value | Unavailable]]], answer: Unavailable) -> None:
