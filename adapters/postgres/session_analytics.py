@@ -163,10 +163,16 @@ class PostgresSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed)
     async def _write(self, statement: sa.Executable, values: dict[str, Any]) -> tuple[bool, int]:
         """Whether a row was written, and the session's version then (0: there never was one)."""
 
+        tries = 0
+
         async def write() -> tuple[bool, int]:
+            nonlocal tries
+            tries += 1
             async with self._engine.begin() as connection:
                 written = (await connection.execute(statement, values)).first() is not None
-                return written, await _version(connection, values["session_id"])
+                version = await _version(connection, values["session_id"])
+            # Nothing to do the second time: the first had most probably committed before its connection broke, so it was our doing.
+            return written or (tries > 1 and version > 0), version
 
         # Both writes are idempotent, so the second time does no harm where the first had committed after all.
         return await once_more_if_connection_was_lost(write)

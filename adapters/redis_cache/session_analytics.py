@@ -109,8 +109,9 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         self._codec = codec
         self._policy = policy
         self._near = near
-        self._loads: Flights[SessionId, Loaded | NotOurs] = Flights()
-        self._refreshes: Flights[SessionId, Loaded | NotOurs] = Flights()
+        # Not joined beyond the bound: a load that stalled might be accepted by a Redis that failed over and has its old lease again.
+        self._loads: Flights[SessionId, Loaded | NotOurs] = Flights(policy.heartbeat_s)
+        self._refreshes: Flights[SessionId, Loaded | NotOurs] = Flights(policy.heartbeat_s)
         self._background: set[asyncio.Task[Any]] = set()
         self._keeping_in_step: asyncio.Task[None] | None = None
         self.stats = stats
@@ -207,6 +208,8 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         try:
             receipt = await self._inner.delete(session_id)
             if receipt is None:
+                # Whoever deleted it may have died before telling Redis.
+                await self._invalidate(session_id, None)
                 return None
             return DeleteReceipt(receipt.version, fresh=receipt.fresh and await self._invalidate(session_id, receipt.version))
         finally:
@@ -232,7 +235,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
     async def forget(self, session_id: SessionId) -> bool:
         """Drops a session's entry and copy, whatever its version; the next read asks the truth. False if Redis did not acknowledge."""
         self._near.drop(session_id)
-        return await self._invalidate(session_id, _ABOVE_EVERY_VERSION)
+        return await self._invalidate(session_id, None)
 
     async def forget_everything(self) -> bool:
         """Begins a new epoch: every entry is a miss from now on. False if Redis did not acknowledge."""
@@ -339,6 +342,9 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
                 answers = await self._truth.get_many(session_ids)
             entries = [await self._codec.entry(session_id, answers.get(session_id), miss.epoch) for session_id in unused]
             storable = [entry for entry in entries if entry is not None]
+            # Nobody may join from here on: Redis may accept now, and a write that passes before its answer is here would be missed.
+            for session_id in session_ids:
+                self._loads.depart(session_id)
             stored = await self._leases.fill(miss.keys, lease, storable) if storable else []
             self.stats.filled(storable, stored)
             unused = [session_id for session_id, entry in zip(unused, entries, strict=True) if entry is None]
@@ -439,13 +445,14 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             return None
         return DocumentAnswer(entry.payload, entry.coding, entry.version, source, self._codec.age_s(entry))
 
-    async def _invalidate(self, session_id: SessionId, version: int) -> bool:
-        """Whether Redis acknowledged. If it did not, the relay brings it the news before it vouches for anything again."""
+    async def _invalidate(self, session_id: SessionId, version: int | None) -> bool:
+        """Drops what is older than the version (None: anything), and voids the lease. Whether Redis acknowledged; if it did not, the relay
+        brings it the news before it vouches for anything again."""
         keys = self._relay.keys
         acknowledged = False
         if keys is not None:
-            names = keys.entries_and_leases([session_id])
-            acknowledged = await self._server.run(self._scripts.invalidate, names, [version_text(version)]) == 1
+            wanted = _WHATEVER_ITS_VERSION if version is None else version_text(version)
+            acknowledged = await self._server.run(self._scripts.invalidate, keys.entries_and_leases([session_id]), [wanted]) == 1
         self.stats.invalidated(acknowledged)
         return acknowledged
 

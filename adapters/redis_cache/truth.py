@@ -21,7 +21,7 @@ class Truth:
         self._inner = inner
         self._places = asyncio.Semaphore(policy.inner_reads_max)
         self._wait_s = policy.inner_wait_s
-        self._shared: Flights[tuple[SessionId, int], AnalyticsAnswer | None] = Flights()
+        self._shared: Flights[tuple[SessionId, int], AnalyticsAnswer | None] = Flights(policy.heartbeat_s)
 
     async def get(self, session_id: SessionId) -> AnalyticsAnswer | None:
         """A read that begins after this call."""

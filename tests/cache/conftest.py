@@ -38,9 +38,10 @@ __all__ = ["closed_port", "engine"]
 BOUND_S: Final = 0.6
 
 # A minute's heartbeat: nothing happens by itself while a test looks. Commands may take their time on a busy machine.
-QUIET: Final = CachePolicy(heartbeat_s=60.0, command_s=2.0, connect_s=2.0)
+# Without copies in the process, except where a test is about them: these look at what Redis does.
+QUIET: Final = CachePolicy(near_entries_max=0, heartbeat_s=60.0, command_s=2.0, connect_s=2.0)
 # As short a bound as a test can await.
-BRISK: Final = CachePolicy(heartbeat_s=BOUND_S, command_s=0.1, connect_s=0.2, open_s=0.1)
+BRISK: Final = CachePolicy(near_entries_max=0, heartbeat_s=BOUND_S, command_s=0.1, connect_s=0.2, open_s=0.1)
 
 Truth = MemorySessionAnalyticsRepository | PostgresSessionAnalyticsRepository
 

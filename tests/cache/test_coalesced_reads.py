@@ -112,7 +112,17 @@ async def test_a_server_that_dies_is_noticed_and_found_again(own_redis: OwnRedis
         assert await reads.read("a", "hb") == (None, None)
 
 
-@pytest.mark.parametrize("garbage", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"*3\r\n$1\r\na\r\n", b"+OK\r\n" * 50, b"\x00" * 100, b"*2\r\n:1\r\n:2\r\n" * 9, b"$3\r\nabc\r\n" * 9])
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"*3\r\n$1\r\na\r\n",
+        b"+OK\r\n" * 50,
+        b"\x00" * 100,
+        b"*2\r\n:1\r\n:2\r\n" * 9,
+        b"$3\r\nabc\r\n" * 9,
+    ],
+)
 async def test_a_server_that_speaks_garbage_is_unavailable(garbage: bytes) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(4096):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -339,7 +340,7 @@ async def test_a_redis_that_is_busy_with_somebodys_endless_script(own: Any, own_
 
 
 async def test_connections_that_were_cut_are_replaced(own: Any, caches: Caches) -> None:
-    cache = await caches.open(CachePolicy(heartbeat_s=60.0, command_s=2.0, connect_s=2.0, failures_to_open=100))
+    cache = await caches.open(replace(QUIET, failures_to_open=100))
     session_id = new_id()
     await cache.save(edition(session_id, 1))
     for _ in range(3):
@@ -351,7 +352,7 @@ async def test_connections_that_were_cut_are_replaced(own: Any, caches: Caches) 
 
 
 async def test_more_callers_than_connections_are_all_answered(caches: Caches, truth: WatchedRepository) -> None:
-    cache = await caches.open(CachePolicy(heartbeat_s=60.0, command_s=2.0, connect_s=2.0, connections_max=2))
+    cache = await caches.open(replace(QUIET, connections_max=2))
     session_ids = [new_id() for _ in range(20)]
     for session_id in session_ids:
         await cache.save(edition(session_id, 1))

@@ -102,7 +102,7 @@ async def test_a_stampede_on_a_cold_session_is_one_load_and_one_filling(caches: 
     assert truth.reads == [(session_id,)]
     counts = [cache.stats.counts() for cache in (one, other)]
     assert sum(count.get("fills", 0) for count in counts) == 1
-    assert sum(count.get("followed", 0) + count.get("hits", 0) for count in counts) == 49
+    assert sum(count.get(name, 0) for count in counts for name in ("followed", "hits", "coalesced")) == 49
 
 
 async def test_followers_wait_a_bounded_time_and_then_ask_the_truth_without_storing(caches: Caches, truth: WatchedRepository) -> None:

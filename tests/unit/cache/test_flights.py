@@ -10,7 +10,7 @@ from adapters.redis_cache.flights import Flights
 
 
 async def test_work_for_one_key_is_done_once_and_late_comers_know_that_they_are_late() -> None:
-    flights: Flights[str, int] = Flights()
+    flights: Flights[str, int] = Flights(60.0)
     begun = 0
     may_end = asyncio.Event()
 
@@ -31,7 +31,7 @@ async def test_work_for_one_key_is_done_once_and_late_comers_know_that_they_are_
 
 
 async def test_cancelling_whoever_began_it_leaves_the_work_and_the_others_alone() -> None:
-    flights: Flights[str, int] = Flights()
+    flights: Flights[str, int] = Flights(60.0)
     may_end = asyncio.Event()
 
     async def work() -> int:
@@ -50,7 +50,7 @@ async def test_cancelling_whoever_began_it_leaves_the_work_and_the_others_alone(
 
 
 async def test_a_failure_reaches_everybody_and_is_not_kept() -> None:
-    flights: Flights[str, int] = Flights()
+    flights: Flights[str, int] = Flights(60.0)
 
     async def fail() -> int:
         await asyncio.sleep(0)
@@ -66,7 +66,7 @@ async def test_a_failure_reaches_everybody_and_is_not_kept() -> None:
 
 
 async def test_closing_ends_what_nobody_waits_for() -> None:
-    flights: Flights[str, int] = Flights()
+    flights: Flights[str, int] = Flights(60.0)
     ended = asyncio.Event()
 
     async def work() -> int:
@@ -82,3 +82,47 @@ async def test_closing_ends_what_nobody_waits_for() -> None:
     await asyncio.sleep(0)
     await flights.aclose()
     assert ended.is_set()
+
+
+async def test_when_the_last_one_is_cancelled_the_work_ends() -> None:
+    flights: Flights[str, int] = Flights(60.0)
+    ended = asyncio.Event()
+
+    async def work() -> int:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return 0
+
+    waiting = [asyncio.create_task(flights.join("key", work)) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await asyncio.sleep(0.01)
+    assert not ended.is_set()
+    waiting[1].cancel()
+    await asyncio.sleep(0.01)
+    assert ended.is_set()
+
+
+async def test_work_that_has_departed_or_is_too_old_takes_nobody_more_along() -> None:
+    flights: Flights[str, int] = Flights(0.05)
+    may_end = asyncio.Event()
+    begun = 0
+
+    async def work() -> int:
+        nonlocal begun
+        begun += 1
+        mine = begun
+        await may_end.wait()
+        return mine
+
+    first = asyncio.create_task(flights.join("key", work))
+    await asyncio.sleep(0)
+    flights.depart("key")
+    second = asyncio.create_task(flights.join("key", work))
+    await asyncio.sleep(0.1)
+    third = asyncio.create_task(flights.join("key", work))
+    await asyncio.sleep(0)
+    may_end.set()
+    assert [(await waiting).result for waiting in (first, second, third)] == [1, 2, 3]

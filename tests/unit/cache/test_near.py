@@ -32,7 +32,9 @@ def near(clock: Clock, **choices: float) -> NearCache:
     return NearCache(CachePolicy(near_trust_s=1.0, **choices), clock=clock)  # type: ignore[arg-type]
 
 
-def copy_of(version: int, *, session_id: SessionId = SESSION, epoch: bytes = EPOCH, filled_at_ms: int = 5, payload: bytes = b"{}") -> NearCopy:
+def copy_of(
+    version: int, *, session_id: SessionId = SESSION, epoch: bytes = EPOCH, filled_at_ms: int = 5, payload: bytes = b"{}"
+) -> NearCopy:
     return NearCopy(Entry(session_id, version, epoch, filled_at_ms, "identity", payload), None)
 
 
