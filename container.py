@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import platformdirs
 from dependency_injector import containers, providers
@@ -138,15 +138,16 @@ class Container(containers.DeclarativeContainer):
 
     settings = providers.Dependency(instance_of=Settings)
 
-    engine: providers.Provider[AsyncEngine] = providers.Resource(open_postgres, settings)
+    engine = providers.Resource(open_postgres, settings)
     stored: providers.Provider[SessionAnalyticsRepository] = providers.Selector(
         settings.provided.storage,
         postgres=providers.Singleton(PostgresSessionAnalyticsRepository, engine),
         memory=providers.Singleton(MemorySessionAnalyticsRepository),
     )
+    cache = providers.Resource(open_cache, stored, settings)
     session_analytics: providers.Provider[SessionAnalyticsRepository] = providers.Selector(
         settings.provided.cache,
-        redis=providers.Resource(open_cache, stored, settings),
+        redis=cache,
         none=stored,
     )
     session_registry: providers.Provider[SessionRegistry] = providers.Selector(
@@ -155,7 +156,7 @@ class Container(containers.DeclarativeContainer):
         memory=providers.Singleton(MemorySessionRegistry),
     )
 
-    workers: providers.Provider[ProcessWorkers] = providers.Resource(open_workers, settings)
+    workers = providers.Resource(open_workers, settings)
     recording_reader: providers.Provider[RecordingReader] = providers.Singleton(C3dRecordingReader)
     parameters: providers.Provider[AnalysisParameters] = providers.Singleton(analysis_parameters, settings)
     therapy_session_processor: providers.Provider[TherapySessionProcessor] = providers.Singleton(
@@ -172,13 +173,18 @@ class Container(containers.DeclarativeContainer):
 async def running(settings: Settings | None = None) -> AsyncIterator[Container]:
     """A container whose resources close at the end, the dependent ones first. Settings are read from the environment if not given."""
     app = Container(settings=providers.Object(settings or load_settings()))
-    try:
+    async with AsyncExitStack() as closing:
+        # In this order from below: the container's own shutdown does not see that the cache stands on the engine, through a Selector.
+        for resource in (app.engine, app.cache, app.workers):
+            closing.push_async_callback(_close_if_opened, resource)
         yield app
-    finally:
-        # None when nothing asynchronous was opened.
-        closing = app.shutdown_resources()
-        if closing is not None:
-            await closing
+
+
+async def _close_if_opened(resource: providers.Resource[Any]) -> None:
+    if resource.initialized:
+        closed = resource.shutdown()
+        if inspect.isawaitable(closed):
+            await closed
 
 
 async def resolve(provider: providers.Provider[T]) -> T:

@@ -26,6 +26,7 @@ class ProcessWorkers(Workers):
         self._processes = processes or _usable_processors()
         self._timeout_s = timeout_s
         self._pool: ProcessPool | None = None
+        self._starting = asyncio.Lock()
 
     @property
     def parallel(self) -> int:
@@ -34,10 +35,13 @@ class ProcessWorkers(Workers):
 
     async def run(self, file_name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """See the port."""
-        if self._pool is None:
-            self._pool = ProcessPool(max_workers=self._processes, context=_context(), initializer=_ignore_interrupts)
+        async with self._starting:
+            if self._pool is None:
+                # Starting the first process takes a second, and would stall the loop for as long.
+                self._pool = await asyncio.to_thread(self._started_pool)
+            pool = self._pool
         # The time limit counts from when the function starts, not from when it begins to wait for a process.
-        future = self._pool.schedule(function, args=args, kwargs=kwargs, timeout=self._timeout_s)
+        future = pool.schedule(function, args=args, kwargs=kwargs, timeout=self._timeout_s)
         try:
             answer: T = await asyncio.wrap_future(future)
         except ProcessExpired as error:
@@ -45,6 +49,11 @@ class ProcessWorkers(Workers):
         except FutureTimeoutError as error:
             raise AnalysisFailed(file_name, f"the analysis did not finish within ANALYSIS_TIMEOUT_S = {self._timeout_s:g}") from error
         return answer
+
+    def _started_pool(self) -> ProcessPool:
+        pool = ProcessPool(max_workers=self._processes, context=_context(), initializer=_ignore_interrupts)
+        pool.schedule(_nothing)  # Pebble starts its processes at the first work.
+        return pool
 
     async def aclose(self) -> None:
         """Ends the processes, and with them what still runs."""
@@ -66,6 +75,10 @@ def _context() -> Any:
 def _ignore_interrupts() -> None:
     # Ctrl-C goes to the whole process group; the parent alone decides what becomes of running work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _usable_processors() -> int:

@@ -56,7 +56,7 @@ def demo(
     paths: Annotated[list[Path] | None, typer.Argument(help="C3D files and folders; without any, recordings are made up.")] = None,
     reads: Annotated[int, typer.Option(min=1, max=10_000, help="Reads a session and store, for the times.")] = 50,
 ) -> None:
-    """Process recordings, read each session from PostgreSQL and from the cache, and draw one of them."""
+    """Process recordings, read each session from PostgreSQL, from Redis and from the process's own copies, and draw one of them."""
     from adapters.entrypoints import console, demo
 
     raise typer.Exit(console.run(partial(demo.command, paths=paths or [], reads=reads)))

@@ -78,6 +78,7 @@ class CoalescedReads(asyncio.Protocol):
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
         self._fail("connection", to_connect=False, blame=False)
+        await asyncio.sleep(0)  # The transport closes its socket in the next turn of the loop.
 
     def data_received(self, data: bytes) -> None:
         """Replies come in the order of the MGETs."""

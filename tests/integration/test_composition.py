@@ -59,7 +59,7 @@ async def test_every_combination_works(settings: Settings, storage: str, cache: 
         assert isinstance(repository, RedisCachedSessionAnalyticsRepository) == (cache == "redis")
         analytics = some_analytics()
         assert (await repository.save(analytics)).fresh
-        for source in ({"redis"} if cache == "redis" else {storage},):
+        for source in ({"redis", "near"} if cache == "redis" else {storage},):
             answer = await repository.get(analytics.session_id)
             assert answer is not None
             assert answer.source in source
