@@ -44,10 +44,10 @@ class Settings(BaseSettings):
     cache_staleness_bound_s: PositiveFloat = 2.0
     enable_redis_compression: bool = True
     cache_codec: Literal["zstd", "gzip", "none"] = "zstd"
-    cache_near_trust_s: Annotated[float, Field(ge=0)] = 1.0
+    cache_near_trust_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     cache_near_entries_max: Annotated[int, Field(ge=0)] = 1000
     cache_near_megabytes_max: PositiveFloat = 128.0
-    cache_fail_safe_s: Annotated[float, Field(ge=0)] = 0.0
+    cache_fail_safe_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     redis_command_timeout_ms: PositiveFloat = 100.0
     redis_connect_timeout_ms: PositiveFloat = 1000.0
     redis_connections_max: PositiveInt = 16

@@ -22,7 +22,6 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.sent: list[bytes] = []
-        self.connections = 0
         self.port = 0
         self.answering = asyncio.Event()
         self.answering.set()
@@ -70,7 +69,6 @@ class Proxy:
         )  # fmt: skip
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
         task: Any = asyncio.current_task()
         self._tasks.add(task)
         host, port, path = self._address
