@@ -77,5 +77,5 @@ class CachePolicy:
         need(self.lease_s > self.follow_s_max > self.follow_poll_s > 0, "a lease must last longer than anybody waits for its holder")
         need(self.connections_max >= 1, f"REDIS_CONNECTIONS_MAX must be at least 1, not {self.connections_max}")
         need(self.failures_to_open >= 1 and self.open_s > 0, "the breaker must open after at least 1 failure, for some time")
-        need(self.document_bytes_max > 0 and self.batch_max > 0, "sizes must be above 0")
+        need(min(self.document_bytes_max, self.batch_max, self.off_loop_from_bytes) > 0, "sizes must be above 0")
         need(self.compress_from_bytes >= 0, "compress_from_bytes must be at least 0 (0 to compress everything)")
