@@ -43,6 +43,7 @@ class Flights(Generic[K, T]):
             return Landed(await asyncio.shield(task), joined)
         except asyncio.CancelledError:
             if self._waiting.get(task) == 1:
+                self._forget(key, task)  # Whoever comes now begins anew, and is not cancelled with it.
                 task.cancel()  # Nobody else wants it; what it holds, it gives back on its way out.
             raise
         finally:
@@ -63,7 +64,10 @@ class Flights(Generic[K, T]):
 
     def _landed(self, key: K, task: asyncio.Task[T]) -> None:
         self._waiting.pop(task, None)
-        if self._boarding.get(key, (None, 0.0))[0] is task:
-            del self._boarding[key]
+        self._forget(key, task)
         if not task.cancelled():
             task.exception()  # Everybody who waited has it; if nobody waits any more, nobody misses it.
+
+    def _forget(self, key: K, task: asyncio.Task[T]) -> None:
+        if self._boarding.get(key, (None, 0.0))[0] is task:
+            del self._boarding[key]

@@ -281,7 +281,8 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
                         case Loaded(answer, accepted) if accepted or not landed.joined:
                             if not landed.joined:
                                 return answer
-                            if answer is None or answer.version >= (at_least or 0):
+                            # That there is nothing has no version: it may be older than what this caller has seen.
+                            if (answer.version if answer else 0) >= (at_least or 0):
                                 self.stats.count("coalesced")
                                 return answer
                         case NotOurs("busy"):  # Another process was chosen; we wait for it.

@@ -126,3 +126,27 @@ async def test_work_that_has_departed_or_is_too_old_takes_nobody_more_along() ->
     await asyncio.sleep(0)
     may_end.set()
     assert [(await waiting).result for waiting in (first, second, third)] == [1, 2, 3]
+
+
+async def test_whoever_comes_while_abandoned_work_ends_begins_anew() -> None:
+    flights: Flights[str, int] = Flights(60.0)
+    begun = 0
+
+    async def work() -> int:
+        nonlocal begun
+        begun += 1
+        if begun == 1:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0.01)
+        return begun
+
+    first = asyncio.create_task(flights.join("key", work))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0)
+    landed = await flights.join("key", work)
+    assert (landed.result, landed.joined) == (2, False)
+    with pytest.raises(asyncio.CancelledError):
+        await first
