@@ -16,7 +16,7 @@ demo: $(INSTALLED)  ## Process recordings, read them from the database and from 
 	$(BIN)/emg-sessions demo
 
 test: $(INSTALLED)  ## Run every test, on containers where a Docker engine answers, else on embedded servers
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto $(ARGS)
 
 check: $(INSTALLED)  ## The gate: style, types, import rules, dead code, dependencies, fast tests
 	$(BIN)/ruff check .

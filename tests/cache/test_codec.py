@@ -128,8 +128,14 @@ def test_a_document_with_impossible_parameters_is_none() -> None:
     assert at_once(codec().analytics(Entry(analytics.session_id, 1, EPOCH, 0, "identity", payload))) is None
 
 
+GZIP_BOMB = gzip.compress(b"\0" * (64 * 1024 * 1024), mtime=0)
+NO_DOCUMENT = gzip.compress(b"{}", mtime=0)
+
+
 @pytest.mark.parametrize(
-    "payload", [b"", b"no gzip", gzip.compress(b"\0" * (64 * 1024 * 1024)), gzip.compress(b"{}")[:-4], gzip.compress(b"{}")]
+    "payload",
+    [b"", b"no gzip", GZIP_BOMB, NO_DOCUMENT[:-4], NO_DOCUMENT],
+    ids=["empty", "no gzip", "bomb", "cut off", "no document"],
 )
 def test_a_gzip_payload_that_is_no_document_is_none(payload: bytes) -> None:
     assert at_once(codec(off_loop_from_bytes=1 << 30).analytics(entry_of(payload, "gzip"))) is None
