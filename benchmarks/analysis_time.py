@@ -28,7 +28,7 @@ from adapters.c3d.synthesis import synthesise
 from domain.analytics import AnalysisParameters
 from domain.emg.analysis import analyse
 from domain.emg.contractions import activity_runs
-from domain.emg.envelope import estimated_mvc, linear_envelope
+from domain.emg.envelope import envelope_as_analysed, estimated_mvc
 from domain.emg.recording import Channel, Recording
 from domain.emg.spectrum import power_spectra
 from domain.emg.windows import mean_absolute_values, overlapping_windows, root_mean_squares
@@ -71,16 +71,7 @@ def steps(recording: Recording) -> dict[str, Callable[[], object]]:
     length = int(PARAMETERS.window_length_s * fs)
 
     def envelope(channel: Channel) -> Any:
-        return linear_envelope(
-            channel.raw,
-            fs,
-            highpass_hz=PARAMETERS.envelope_highpass_hz,
-            highpass_order=PARAMETERS.envelope_highpass_order,
-            lowpass_hz=PARAMETERS.envelope_lowpass_hz,
-            lowpass_order=PARAMETERS.envelope_lowpass_order,
-            padding_samples=PARAMETERS.envelope_padding_samples,
-            smoothing_samples=int(PARAMETERS.envelope_smoothing_s * fs),
-        )
+        return envelope_as_analysed(channel.raw, fs, PARAMETERS)
 
     envelopes = {channel.name: envelope(channel) for channel in recording.channels}
     windows = {

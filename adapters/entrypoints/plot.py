@@ -10,7 +10,7 @@ import numpy as np
 import plotille
 
 from domain.analytics import AnalysisParameters, ChannelAnalytics
-from domain.emg.envelope import linear_envelope
+from domain.emg.envelope import envelope_as_analysed
 from domain.ports import RecordingReader
 
 ENVELOPE: Final = "bright_blue"
@@ -32,16 +32,7 @@ def outline(reader: RecordingReader, path: Path, parameters: AnalysisParameters,
     recording = reader.read(path, parameters)
     channel = next(channel for channel in recording.channels if channel.name == channel_name)
     rate_hz = recording.facts.sampling_rate_hz
-    envelope = linear_envelope(
-        channel.raw,
-        rate_hz,
-        highpass_hz=parameters.envelope_highpass_hz,
-        highpass_order=parameters.envelope_highpass_order,
-        lowpass_hz=parameters.envelope_lowpass_hz,
-        lowpass_order=parameters.envelope_lowpass_order,
-        padding_samples=parameters.envelope_padding_samples,
-        smoothing_samples=int(parameters.envelope_smoothing_s * rate_hz),
-    )
+    envelope = envelope_as_analysed(channel.raw, rate_hz, parameters)
     # The highest, not every n-th: a short contraction must not fall between two points.
     highest = tuple(float(piece.max()) for piece in np.array_split(envelope, min(pieces, len(envelope))))
     return Outline(recording.facts.duration_s, highest)

@@ -22,7 +22,7 @@ from domain.analytics import (
     overall_compliance,
 )
 from domain.emg.contractions import activity_runs, measured, summarise
-from domain.emg.envelope import estimated_mvc, linear_envelope
+from domain.emg.envelope import envelope_as_analysed, estimated_mvc
 from domain.emg.recording import Channel, Recording, Signal
 from domain.emg.spectrum import fatigue_indices, frequencies_hz, mean_power_frequencies_hz, median_frequencies_hz, power_spectra
 from domain.emg.windows import mean_absolute_values, overlapping_windows, root_mean_squares, standard_deviations, statistics
@@ -75,16 +75,7 @@ def _analysed(channel: Channel, parameters: AnalysisParameters, sampling_rate_hz
     spectrum = _spectra(whole, parameters, sampling_rate_hz)
     problems: list[str] = []
 
-    envelope = linear_envelope(
-        x,
-        sampling_rate_hz,
-        highpass_hz=parameters.envelope_highpass_hz,
-        highpass_order=parameters.envelope_highpass_order,
-        lowpass_hz=parameters.envelope_lowpass_hz,
-        lowpass_order=parameters.envelope_lowpass_order,
-        padding_samples=parameters.envelope_padding_samples,
-        smoothing_samples=int(parameters.envelope_smoothing_s * sampling_rate_hz),
-    )
+    envelope = envelope_as_analysed(x, sampling_rate_hz, parameters)
     mvc = _mvc(channel.name, parameters, envelope)
     if mvc.value is None:
         problems.append("the envelope is too low for an estimate of the maximum voluntary contraction")

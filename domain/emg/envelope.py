@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from domain.analytics import AnalysisParameters
 from domain.emg.filters import moving_average, zero_phase_butterworth
 from domain.emg.recording import Signal
 
@@ -38,6 +39,20 @@ def linear_envelope(
         padding_samples=padding_samples,
     )
     return moving_average(smooth, smoothing_samples) if smoothing_samples > 1 else smooth
+
+
+def envelope_as_analysed(x: Signal, sampling_rate_hz: float, parameters: AnalysisParameters) -> Signal:
+    """The linear envelope with the filters that an analysis with these parameters uses."""
+    return linear_envelope(
+        x,
+        sampling_rate_hz,
+        highpass_hz=parameters.envelope_highpass_hz,
+        highpass_order=parameters.envelope_highpass_order,
+        lowpass_hz=parameters.envelope_lowpass_hz,
+        lowpass_order=parameters.envelope_lowpass_order,
+        padding_samples=parameters.envelope_padding_samples,
+        smoothing_samples=int(parameters.envelope_smoothing_s * sampling_rate_hz),
+    )
 
 
 def estimated_mvc(envelope: Signal, percentile: float) -> float:
