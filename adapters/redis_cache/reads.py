@@ -16,7 +16,7 @@ import hiredis
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
-from adapters.redis_cache.breaker import Breaker
+from adapters.redis_cache.breaker import Breaker, BreakerState
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import Unavailable
 
@@ -35,7 +35,8 @@ class CoalescedReads(asyncio.Protocol):
     """Reads entries together with the heartbeat; each entry once an MGET, whoever and however many ask for it.
 
     Two MGETs may be under way; who asks meanwhile gathers for the next, so the busier it is, the larger they are. Cancelling a reader
-    touches nobody else. All answers come within the deadline, or are Unavailable.
+    touches nobody else. All answers come within the deadline, or are Unavailable. After a failure the connection is tried again beside the
+    reads: a Redis that hangs takes connections and says nothing, and one deadline tells as much as many.
     """
 
     def __init__(self, client: redis.Redis, breaker: Breaker, policy: CachePolicy) -> None:
@@ -52,13 +53,14 @@ class CoalescedReads(asyncio.Protocol):
         self._under_way: deque[Waiting] = deque()
         self._deadline: asyncio.TimerHandle | None = None
         self._send_is_due = False
+        self._hung = False
 
     def read(self, entry: str, heartbeat: str) -> asyncio.Future[Value | Unavailable]:
         """The values under both names, at one moment after this call. All calls name the same heartbeat."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Value | Unavailable] = loop.create_future()
-        if self._transport is None and self._connecting is None and not self._breaker.allows():
-            future.set_result(Unavailable("breaker_open"))
+        if self._transport is None and (self._hung or self._breaker.state is not BreakerState.CLOSED):
+            future.set_result(Unavailable(self._probe()))
             return future
         self._heartbeat = heartbeat
         waiting = self._waiting.get(entry)
@@ -106,10 +108,21 @@ class CoalescedReads(asyncio.Protocol):
                 asked, self._waiting = self._waiting, {}
             else:
                 asked = {name: self._waiting.pop(name) for name in list(islice(self._waiting, _NAMES_MAX))}
-            if not self._under_way:
-                self._deadline = asyncio.get_running_loop().call_later(self._command_s, self._late)
-            self._under_way.append(asked)
-            self._transport.write(hiredis.pack_command(("MGET", *asked, self._heartbeat)))  # type: ignore[arg-type]  # its stub says one
+            self._ask(self._transport, asked)
+
+    def _ask(self, transport: asyncio.Transport, asked: Waiting) -> None:
+        if not self._under_way:
+            self._deadline = asyncio.get_running_loop().call_later(self._command_s, self._late)
+        self._under_way.append(asked)
+        transport.write(hiredis.pack_command(("MGET", *asked, self._heartbeat)))  # type: ignore[arg-type]  # its stub says one
+
+    def _probe(self) -> str:
+        """Connects, if it is time; why nobody waits for that."""
+        if self._connecting is None:
+            if not self._breaker.allows():
+                return "breaker_open"
+            self._connecting = asyncio.create_task(self._connect())
+        return "reconnecting"
 
     async def _connect(self) -> None:
         try:
@@ -127,9 +140,13 @@ class CoalescedReads(asyncio.Protocol):
         self._connecting = None
         self._replies = hiredis.Reader(notEnoughData=_NOTHING)
         # The one reach behind redis-py's interface; a test would notice if it moved.
-        self._transport = self._connection._writer.transport
-        self._transport.set_protocol(self)
-        self._send()
+        transport = self._transport = self._connection._writer.transport
+        transport.set_protocol(self)
+        self._hung = False
+        if self._waiting:
+            self._send()
+        else:  # Of the probe the heartbeat alone is asked.
+            self._ask(transport, {})
 
     def _answer(self, reply: Any) -> None:
         if not self._under_way:
@@ -157,6 +174,7 @@ class CoalescedReads(asyncio.Protocol):
         return None
 
     def _late(self) -> None:
+        self._hung = True
         self._fail("timeout", to_connect=False)
 
     def _fail(self, reason: str, *, to_connect: bool, blame: bool = True) -> None:
