@@ -23,8 +23,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Redis was not asked (breaker_open, reconnecting) or did not answer as it should (timeout, connection, response). Not a miss: nothing is
-    known."""
+    """Redis was not asked (breaker_open, reconnecting) or did not answer as it should (timeout, connection, response).
+
+    Not a miss: nothing is known.
+    """
 
     reason: str
 
