@@ -9,99 +9,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from itertools import islice
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import hiredis
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
-from adapters.redis_cache.breaker import Breaker
-from adapters.redis_cache.entry import HEADER_BYTES
+from adapters.redis_cache.batch import NO_REDIS, Batch, Reading
+from adapters.redis_cache.breaker import Breaker, BreakerState
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import Unavailable
 
-_NAMES_MAX: Final = 256
 _UNDER_WAY_MAX: Final = 2
-# Fewer are not worth a second command.
-_WORTH_HALVING: Final = 32
 _BUFFER_BYTES: Final = 256 * 1024
-_LAST_OF_HEADER: Final = HEADER_BYTES - 1
-
-Value = tuple[bytes | None, bytes | None]
-"""An entry, or its header, and the heartbeat, read at one moment."""
-Reading: TypeAlias = "asyncio.Future[Value | Unavailable]"
-
-
-class _Batch:
-    """Reads that leave together: who waits for which key."""
-
-    __slots__ = ("headers_only", "preamble", "waiting")
-
-    def __init__(self, *, headers_only: bool) -> None:
-        self.headers_only = headers_only
-        self.waiting: dict[str, list[Reading]] = {}
-        self.preamble = 0
-
-    def ask(self, entry: str, future: Reading) -> None:
-        waiting = self.waiting.get(entry)
-        if waiting is None:
-            self.waiting[entry] = [future]
-        else:
-            waiting.append(future)
-
-    def split(self, *, halve: bool) -> _Batch:
-        """Takes what may leave now: so many keys at most."""
-        count = len(self.waiting)
-        if halve and count >= _WORTH_HALVING:
-            count = (count + 1) // 2
-        if count == len(self.waiting) <= _NAMES_MAX:
-            leaving, self.waiting = self.waiting, {}
-        else:
-            names = list(islice(self.waiting, min(_NAMES_MAX, count)))
-            leaving = {name: self.waiting.pop(name) for name in names}
-        batch = _Batch(headers_only=self.headers_only)
-        batch.waiting = leaving
-        return batch
-
-    def command(self, heartbeat: str) -> bytes:
-        """One atomic exchange, whose last reply is the list of values with the heartbeat at its end."""
-        if not self.headers_only:
-            return _command("MGET", *self.waiting, heartbeat)
-        # The replies to MULTI and to each command it queues come first, and say nothing.
-        self.preamble = len(self.waiting) + 2
-        headers = (_command("GETRANGE", name, 0, _LAST_OF_HEADER) for name in self.waiting)
-        return b"".join((_command("MULTI"), *headers, _command("GET", heartbeat), _command("EXEC")))
-
-    def tell(self, answer: Unavailable) -> None:
-        for futures in self.waiting.values():
-            for future in futures:
-                if not future.done():
-                    future.set_result(answer)
-
-    def answer(self, reply: list[Any]) -> bool:
-        """Hands the values out; False if they are none."""
-        heartbeat = reply[-1]
-        if len(reply) != len(self.waiting) + 1 or not (heartbeat is None or type(heartbeat) is bytes):
-            return False
-        understood = True
-        for futures, value in zip(self.waiting.values(), reply, strict=False):
-            if type(value) is not bytes and value is not None:
-                if not isinstance(value, hiredis.ReplyError):
-                    understood = False
-                value = None  # noqa: PLW2901 - of a key of another type no part can be read, which is how MGET sees it too
-            answer = (value, heartbeat)
-            for future in futures:
-                if not future.done():  # Whoever waited may have been cancelled.
-                    future.set_result(answer if understood else _NO_REDIS)
-        return understood
 
 
 class CoalescedReads(asyncio.BufferedProtocol):
     """Reads entries, or their headers, together with the heartbeat; each once a command, whoever and however many ask for it.
 
     Two commands may be under way; who asks meanwhile gathers for the next, so the busier it is, the larger they are. Cancelling a reader
-    touches nobody else. All answers come within the deadline, or are Unavailable.
+    touches nobody else. All answers come within the deadline, or are Unavailable. After a failure the connection is tried again beside the
+    reads: a Redis that hangs takes connections and says nothing, and one deadline tells as much as many.
     """
 
     def __init__(self, client: redis.Redis, breaker: Breaker, policy: CachePolicy) -> None:
@@ -115,19 +43,20 @@ class CoalescedReads(asyncio.BufferedProtocol):
         self._connecting: asyncio.Task[None] | None = None
         self._buffer = bytearray(_BUFFER_BYTES)
         self._replies = hiredis.Reader(notEnoughData=_NOTHING)
-        self._entries = _Batch(headers_only=False)
-        self._headers = _Batch(headers_only=True)
-        self._under_way: deque[_Batch] = deque()
+        self._entries = Batch(headers_only=False)
+        self._headers = Batch(headers_only=True)
+        self._under_way: deque[Batch] = deque()
         self._deadline: asyncio.TimerHandle | None = None
         self._send_is_due = False
+        self._hung = False
 
     def read(self, entry: str, heartbeat: str) -> Reading:
         """The values under both names, at one moment after this call. All calls name the same heartbeat."""
-        return self._ask(self._entries, entry, heartbeat)
+        return self._join(self._entries, entry, heartbeat)
 
     def read_header(self, entry: str, heartbeat: str) -> Reading:
         """As `read`, of the entry only its header (empty if there is none): for who has the rest."""
-        return self._ask(self._headers, entry, heartbeat)
+        return self._join(self._headers, entry, heartbeat)
 
     async def aclose(self) -> None:
         """Closes the connection; who still waits is told that Redis is unavailable."""
@@ -156,11 +85,11 @@ class CoalescedReads(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._fail("connection", to_connect=False)
 
-    def _ask(self, batch: _Batch, entry: str, heartbeat: str) -> Reading:
+    def _join(self, batch: Batch, entry: str, heartbeat: str) -> Reading:
         loop = asyncio.get_running_loop()
         future: Reading = loop.create_future()
-        if self._transport is None and self._connecting is None and not self._breaker.allows():
-            future.set_result(Unavailable("breaker_open"))
+        if self._transport is None and (self._hung or self._breaker.state is not BreakerState.CLOSED):
+            future.set_result(Unavailable(self._probe()))
             return future
         self._heartbeat = heartbeat
         batch.ask(entry, future)
@@ -179,10 +108,21 @@ class CoalescedReads(asyncio.BufferedProtocol):
         while len(self._under_way) < _UNDER_WAY_MAX and (self._entries.waiting or self._headers.waiting):
             # Many leave as two halves, so that from then on the server works at one half while we work at the other.
             batch = (self._headers if self._headers.waiting else self._entries).split(halve=not self._under_way)
-            if not self._under_way:
-                self._deadline = asyncio.get_running_loop().call_later(self._command_s, self._late)
-            self._under_way.append(batch)
-            self._transport.write(batch.command(self._heartbeat))
+            self._ask(self._transport, batch)
+
+    def _ask(self, transport: asyncio.Transport, batch: Batch) -> None:
+        if not self._under_way:
+            self._deadline = asyncio.get_running_loop().call_later(self._command_s, self._late)
+        self._under_way.append(batch)
+        transport.write(batch.command(self._heartbeat))
+
+    def _probe(self) -> str:
+        """Connects, if it is time; why nobody waits for that."""
+        if self._connecting is None:
+            if not self._breaker.allows():
+                return "breaker_open"
+            self._connecting = asyncio.create_task(self._connect())
+        return "reconnecting"
 
     async def _connect(self) -> None:
         try:
@@ -200,9 +140,13 @@ class CoalescedReads(asyncio.BufferedProtocol):
         self._connecting = None
         self._replies = hiredis.Reader(notEnoughData=_NOTHING)
         # The one reach behind redis-py's interface; a test would notice if it moved.
-        self._transport = self._connection._writer.transport
-        self._transport.set_protocol(self)
-        self._send()
+        transport = self._transport = self._connection._writer.transport
+        transport.set_protocol(self)
+        self._hung = False
+        if self._entries.waiting or self._headers.waiting:
+            self._send()
+        else:  # Of the probe the heartbeat alone is asked.
+            self._ask(transport, Batch(headers_only=False))
 
     def _answer(self, reply: Any) -> None:
         if not self._under_way:
@@ -220,7 +164,7 @@ class CoalescedReads(asyncio.BufferedProtocol):
             self._breaker.succeeded()
             batch.tell(Unavailable("response"))
         elif not isinstance(reply, list) or not batch.answer(reply):  # Anything that speaks the protocol may stand at the address.
-            batch.tell(_NO_REDIS)
+            batch.tell(NO_REDIS)
             return self._fail("connection", to_connect=False)
         else:
             self._breaker.succeeded()
@@ -229,6 +173,7 @@ class CoalescedReads(asyncio.BufferedProtocol):
         return None
 
     def _late(self) -> None:
+        self._hung = True
         self._fail("timeout", to_connect=False)
 
     def _fail(self, reason: str, *, to_connect: bool, blame: bool = True) -> None:
@@ -251,9 +196,3 @@ class CoalescedReads(asyncio.BufferedProtocol):
 
 
 _NOTHING: Final = object()
-_NO_REDIS: Final = Unavailable("connection")
-
-
-def _command(*words: str | int) -> bytes:
-    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub says one word
-    return packed
