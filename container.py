@@ -21,6 +21,7 @@ from dependency_injector import containers, providers
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.c3d.reader import C3dRecordingReader
+from adapters.chaos import CALM, Chaos, ChaosSessionAnalyticsRepository
 from adapters.embedded import EmbeddedPostgres, EmbeddedValkey
 from adapters.memory import MemorySessionAnalyticsRepository, MemorySessionRegistry
 from adapters.postgres import migrations
@@ -65,6 +66,7 @@ def cache_policy(settings: Settings) -> CachePolicy:
         near_entries_max=settings.cache_near_entries_max,
         near_bytes_max=round(settings.cache_near_megabytes_max * 1e6),
         fail_safe_s=settings.cache_fail_safe_s,
+        sampler_s=settings.cache_sampler_s,
         command_s=settings.redis_command_timeout_ms / 1000,
         connect_s=settings.redis_connect_timeout_ms / 1000,
         connections_max=settings.redis_connections_max,
@@ -101,6 +103,12 @@ async def open_postgres(settings: Settings) -> AsyncIterator[AsyncEngine]:
             await asyncio.to_thread(embedded.close)
 
 
+def with_chaos(inner: SessionAnalyticsRepository, settings: Settings) -> SessionAnalyticsRepository:
+    """The store, slow and failing on purpose if the settings ask for it; else itself."""
+    chaos = Chaos(latency_s=settings.chaos_latency_ms / 1000, failure_rate=settings.chaos_failure_rate)
+    return inner if chaos == CALM else ChaosSessionAnalyticsRepository(inner, chaos)
+
+
 async def open_cache(inner: SessionAnalyticsRepository, settings: Settings) -> AsyncIterator[RedisCachedSessionAnalyticsRepository]:
     """The cache over `inner`, on REDIS_URL or on an embedded Valkey."""
     embedded: EmbeddedValkey | None = None
@@ -110,7 +118,7 @@ async def open_cache(inner: SessionAnalyticsRepository, settings: Settings) -> A
     else:
         url = settings.redis_url.get_secret_value()
     try:
-        # Both stores are their own change feeds.
+        # Both stores are their own change feeds, and chaos passes them on.
         repository = cached(
             inner, cast(ChangeFeed, inner), redis_url=url, key_prefix=settings.redis_key_prefix, policy=cache_policy(settings)
         )
@@ -139,11 +147,12 @@ class Container(containers.DeclarativeContainer):
     settings = providers.Dependency(instance_of=Settings)
 
     engine = providers.Resource(open_postgres, settings)
-    stored: providers.Provider[SessionAnalyticsRepository] = providers.Selector(
+    undisturbed: providers.Provider[SessionAnalyticsRepository] = providers.Selector(
         settings.provided.storage,
         postgres=providers.Singleton(PostgresSessionAnalyticsRepository, engine),
         memory=providers.Singleton(MemorySessionAnalyticsRepository),
     )
+    stored: providers.Provider[SessionAnalyticsRepository] = providers.Singleton(with_chaos, undisturbed, settings)
     cache = providers.Resource(open_cache, stored, settings)
     session_analytics: providers.Provider[SessionAnalyticsRepository] = providers.Selector(
         settings.provided.cache,

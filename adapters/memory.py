@@ -90,6 +90,10 @@ class MemorySessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed):
             return Changes(position=now, changes=None)
         return Changes(position=now, changes=tuple(self._changes[position - self._changes_dropped :]))
 
+    async def versions_of(self, session_ids: Collection[SessionId]) -> dict[SessionId, int]:
+        """See ChangeFeed."""
+        return {session_id: self._versions[session_id] for session_id in session_ids if session_id in self._versions}
+
     def _changed(self, session_id: SessionId) -> int:
         version = self._versions.get(session_id, 0) + 1
         self._versions[session_id] = version

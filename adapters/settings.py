@@ -48,9 +48,14 @@ class Settings(BaseSettings):
     cache_near_entries_max: Annotated[int, Field(ge=0)] = 1000
     cache_near_megabytes_max: PositiveFloat = 128.0
     cache_fail_safe_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    cache_sampler_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
     redis_command_timeout_ms: PositiveFloat = 100.0
     redis_connect_timeout_ms: PositiveFloat = 1000.0
     redis_connections_max: PositiveInt = 16
+
+    # Trouble on purpose, between store and cache: for demos.
+    chaos_latency_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    chaos_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     # The analysis.
     analysis_processes: Annotated[int, Field(ge=0)] = 0

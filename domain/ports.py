@@ -146,6 +146,13 @@ class ChangeFeed(Protocol):
         if the position is None, unknown, or older than the log.
         """
 
+    @abstractmethod
+    async def versions_of(self, session_ids: Collection[SessionId]) -> dict[SessionId, int]:
+        """How often each session was written up to now, deletions included, in one round trip; those never written are left out.
+
+        What a cache holds is outdated if it has a lower version. Repeated ids are asked once.
+        """
+
 
 @runtime_checkable
 class SessionRegistry(Protocol):

@@ -45,6 +45,9 @@ _READ: Final = (
 )  # fmt: skip
 _READ_ONE: Final = _READ.where(analytics_t.c.session_id == sa.bindparam("session_id", type_=sa.Uuid))
 _READ_MANY: Final = _READ.where(analytics_t.c.session_id == sa.any_(sa.bindparam("session_ids", type_=postgresql.ARRAY(sa.Uuid))))
+_READ_VERSIONS: Final = sa.select(version_t.c.session_id, version_t.c.version).where(
+    version_t.c.session_id == sa.any_(sa.bindparam("session_ids", type_=postgresql.ARRAY(sa.Uuid)))
+)
 _READ_VERSION: Final = sa.select(version_t.c.version).where(version_t.c.session_id == sa.bindparam("session_id", type_=sa.Uuid))
 
 
@@ -152,6 +155,13 @@ class PostgresSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed)
         if forgotten or len(changed) > _CHANGES_MAX or any(row.everything for row in changed):
             return Changes(now, changes=None)
         return Changes(now, tuple(AnalyticsChange(SessionId(row.session_id), row.version) for row in changed))
+
+    async def versions_of(self, session_ids: Collection[SessionId]) -> dict[SessionId, int]:
+        """See ChangeFeed."""
+        if not session_ids:
+            return {}
+        rows = await self._read(_READ_VERSIONS, {"session_ids": list(dict.fromkeys(session_ids))})
+        return {SessionId(row.session_id): row.version for row in rows}
 
     async def _read(self, statement: sa.Executable, values: dict[str, Any]) -> list[sa.Row[Any]]:
         async def rows() -> list[sa.Row[Any]]:

@@ -39,6 +39,8 @@ class CachePolicy:
     inner_wait_s: float = 10.0
     fail_safe_s: float = 0.0
     """If the truth itself fails: how old an answer may be that is served instead, flagged as stale. 0: none is."""
+    sampler_s: float = 5.0
+    """How often what is cached is compared with the truth's versions, at most once a pass of the relay; 0: never."""
     command_s: float = 0.1
     """The deadline of one exchange with Redis on an open connection."""
     connect_s: float = 1.0
@@ -72,6 +74,7 @@ class CachePolicy:
         need(self.near_entries_max >= 0 and self.near_bytes_max > 0, "CACHE_NEAR_ENTRIES_MAX must be at least 0")
         need(self.inner_reads_max >= 1 and self.inner_wait_s > 0, "at least one read of the database must be possible")
         need(self.fail_safe_s >= 0, f"CACHE_FAIL_SAFE_S must be at least 0, not {self.fail_safe_s}")
+        need(self.sampler_s >= 0, f"CACHE_SAMPLER_S must be at least 0, not {self.sampler_s}")
         need(self.command_s > 0, f"REDIS_COMMAND_TIMEOUT_MS must be above 0, not {self.command_s * 1000:g}")
         need(self.connect_s >= self.command_s, "REDIS_CONNECT_TIMEOUT_MS must be at least REDIS_COMMAND_TIMEOUT_MS")
         need(self.lease_s > self.follow_s_max > self.follow_poll_s > 0, "a lease must last longer than anybody waits for its holder")

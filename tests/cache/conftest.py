@@ -115,6 +115,11 @@ class WatchedRepository(SessionAnalyticsRepository, ChangeFeed):
             await self.after_each_look()
         return changes
 
+    async def versions_of(self, session_ids: Collection[SessionId]) -> dict[SessionId, int]:
+        if self.feed_failing:
+            raise StorageUnavailable("the test says so")
+        return await self.inner.versions_of(session_ids)
+
 
 @dataclass
 class Caches:

@@ -138,6 +138,33 @@ async def test_following_a_feed_leads_to_the_versions_of_the_truth(store: Store,
     assert {session_id: followed.get(session_id) for session_id in expected} == expected
 
 
+async def test_versions_are_those_of_the_last_write_and_count_deletions(store: Store) -> None:
+    saved, changed, deleted, again, unknown = (new_id() for _ in range(5))
+    asked = [saved, changed, deleted, again, unknown]
+    assert await store.versions_of(asked) == {}
+    for session_id, numbers in ((saved, [1, 1]), (changed, [1, 2, 3]), (deleted, [1]), (again, [1])):
+        for number in numbers:
+            await store.save(edition(session_id, number))
+    await store.delete(deleted)
+    await store.delete(again)
+    await store.save(edition(again, 1))
+    expected = {saved: 1, changed: 3, deleted: 2, again: 3}
+    for wanted in (asked, [*asked, saved, unknown], set(asked), dict.fromkeys(asked).keys()):
+        assert await store.versions_of(wanted) == expected
+
+
+async def test_versions_of_no_session_are_none(store: Store) -> None:
+    assert await store.versions_of([]) == {}
+
+
+async def test_a_version_is_told_as_soon_as_the_write_is_acknowledged(store: Store) -> None:
+    session_ids = [new_id() for _ in range(20)]
+    receipts = await asyncio.gather(*(store.save(edition(session_id, number % 3)) for session_id in session_ids for number in range(6)))
+    versions = await store.versions_of(session_ids)
+    for place, session_id in enumerate(session_ids):
+        assert versions[session_id] == max(receipt.version for receipt in receipts[6 * place : 6 * place + 6])
+
+
 async def test_a_memory_forgets_its_oldest_changes_and_says_so() -> None:
     store = MemorySessionAnalyticsRepository()
     session_id = new_id()

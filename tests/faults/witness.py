@@ -83,6 +83,9 @@ class NotedTruth(SessionAnalyticsRepository, ChangeFeed):
         self.after_look()
         return changes
 
+    async def versions_of(self, session_ids: Collection[SessionId]) -> dict[SessionId, int]:
+        return await self._inner.versions_of(session_ids)
+
 
 class Witness:
     """Uses a repository and notes what came of it."""

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import container
 from adapters.c3d.synthesis import synthesise
+from adapters.chaos import ChaosSessionAnalyticsRepository
 from adapters.memory import MemorySessionRegistry
 from adapters.redis_cache.session_analytics import RedisCachedSessionAnalyticsRepository
 from adapters.settings import Settings, load_settings
@@ -72,6 +73,25 @@ async def test_every_combination_works(settings: Settings, storage: str, cache: 
         assert await resolve(app.therapy_session_processor) is processor
     assert settings.data_dir is not None
     assert not settings.data_dir.exists()  # Nothing embedded was started.
+
+
+@COMBINATIONS
+async def test_chaos_stands_between_store_and_cache_where_it_is_asked_for(settings: Settings, storage: str, cache: str) -> None:
+    chosen = {"storage": storage, "cache": cache}
+    async with running(settings.model_copy(update=chosen)) as app:
+        assert not isinstance(await resolve(app.stored), ChaosSessionAnalyticsRepository)
+    async with running(settings.model_copy(update=chosen | {"chaos_failure_rate": 1.0})) as app:
+        repository = await resolve(app.session_analytics)
+        for call in (repository.save(some_analytics()), repository.get(new_id())):
+            with pytest.raises(StorageError, match="CHAOS_FAILURE_RATE"):
+                await call
+    async with running(settings.model_copy(update=chosen | {"chaos_latency_ms": 0.5})) as app:
+        repository = await resolve(app.session_analytics)
+        analytics = some_analytics()
+        assert (await repository.save(analytics)).fresh
+        answer = await repository.get(analytics.session_id)
+        assert answer is not None
+        assert answer.source in ({"redis", "near"} if cache == "redis" else {storage})
 
 
 @COMBINATIONS

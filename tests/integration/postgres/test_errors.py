@@ -131,6 +131,7 @@ async def every_call_raises(repository: PostgresSessionAnalyticsRepository, kind
         lambda: repository.delete(new_id()),
         repository.store_id,
         lambda: repository.changes_since(1),
+        lambda: repository.versions_of([new_id()]),
     ]
     for call in calls:
         with pytest.raises(StorageError) as caught:

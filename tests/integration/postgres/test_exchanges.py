@@ -55,6 +55,7 @@ async def test_a_read_is_one_statement_in_one_round_trip_and_no_transaction(line
         "many": lambda: line.repository.get_many([analytics.session_id, *(new_id() for _ in range(1000))]),
         "document": lambda: line.repository.get_document(analytics.session_id),
         "store_id": line.repository.store_id,
+        "versions": lambda: line.repository.versions_of([analytics.session_id, *(new_id() for _ in range(1000))]),
         "find": lambda: line.registry.find(session.session_id),
         "recent": lambda: line.registry.recent(10),
     }
@@ -68,6 +69,7 @@ async def test_a_read_is_one_statement_in_one_round_trip_and_no_transaction(line
     await line.repository.changes_since(1)
     assert line.heard() == (["WITH"], 1)
     assert await line.repository.get_many([]) == {}
+    assert await line.repository.versions_of([]) == {}
     assert line.heard() == ([], 0)
 
 
