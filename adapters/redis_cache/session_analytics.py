@@ -112,7 +112,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
 
     async def open(self) -> None:
         """Brings the cache in step with the truth, then keeps it so. Without Redis or the truth it opens all the same."""
-        await self._relay.catch_up(unless_fresh=True)
+        await self._relay.begin()
         self._keeping_in_step = asyncio.create_task(self._keep_in_step(), name="cache relay")
 
     async def aclose(self) -> None:
@@ -249,11 +249,11 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         return await self._relay.catch_up()
 
     async def _keep_in_step(self) -> None:
-        while True:
-            await asyncio.sleep(self._relay.pause_s())
-            await self._relay.catch_up(unless_fresh=True)
-            if self._relay.keys is not None:
-                await self.stats.share(self._server, self._relay.keys)
+        async with self._relay.listening():
+            while True:
+                await self._relay.next_pass()
+                if self._relay.keys is not None:
+                    await self.stats.share(self._server, self._relay.keys)
 
     async def _read_or_stale(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Hit | AnalyticsAnswer | None:
         """As `_read`; if the truth fails, a stale answer where that is allowed."""
