@@ -36,12 +36,12 @@ class Codec:
         # zstandard's contexts are made once and used again, which halves the time of small documents, but by one thread each.
         self._contexts = threading.local()
 
-    async def entry(self, session_id: SessionId, answer: AnalyticsAnswer | None, epoch: bytes) -> Entry | None:
-        """What to store for an answer of the truth; None if it is too large to be stored."""
+    async def entry(self, session_id: SessionId, answer: AnalyticsAnswer | None, epoch: bytes, *, absent_since: int = 0) -> Entry | None:
+        """What to store for an answer of the truth; None if it is too large to be stored. If the truth has nothing, `absent_since` is a
+        version that is not newer than that; 0 is older than any write, so every later invalidation drops it."""
         now_ms = round(self._wall_clock() * 1000)
         if answer is None:
-            # Version 0 is older than any write, so every later invalidation drops it.
-            return Entry(session_id, 0, epoch, now_ms, "identity", None)
+            return Entry(session_id, absent_since, epoch, now_ms, "identity", None)
         body = document.encode(answer.analytics)
         if len(body) > self._document_bytes_max:
             return None

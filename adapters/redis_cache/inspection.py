@@ -12,6 +12,7 @@ import redis.asyncio as redis
 from adapters.redis_cache.breaker import BreakerState
 from adapters.redis_cache.entry import unpack
 from adapters.redis_cache.keys import Keys
+from adapters.redis_cache.leases import NOBODY
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import CacheServer, Unavailable
 from adapters.redis_cache.stats import COUNTS
@@ -65,12 +66,14 @@ class EntryFacts:
 async def look_at_entry(server: CacheServer, keys: Keys, session_id: SessionId) -> EntryFacts | Unavailable:
     """Reads an entry, its remaining life, its lease and the heartbeat."""
     name = keys.entry(session_id)
-    values = await server.read([name, keys.heartbeat])
+    values = await server.read([name, keys.heartbeat, keys.lease(session_id)])
     ttl_ms = await server.on(lambda client: client.pttl(name))
     lease_ms = await server.on(lambda client: client.pttl(keys.lease(session_id)))
     if isinstance(values, Unavailable) or isinstance(ttl_ms, Unavailable) or isinstance(lease_ms, Unavailable):
         return next(value for value in (values, ttl_ms, lease_ms) if isinstance(value, Unavailable))
-    value, epoch = values
+    value, epoch, lease = values
+    if lease is not None and lease.startswith(NOBODY):
+        lease_ms = -2  # It keeps a floor, and is free to be taken.
     entry = None if value is None else unpack(value, session_id)
     ttl_s, lease_s = (ms / 1000 if ms >= 0 else None for ms in (ttl_ms, lease_ms))
     if entry is None:

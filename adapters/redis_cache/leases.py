@@ -1,5 +1,11 @@
 """Who may store an entry. A lease is a key with a token and an end; every write voids it, so that what its holder loaded before the write
-is refused. Storing by version alone would not do: after a write and an eviction there is no version left to compare with."""
+is refused. Storing by version alone would not do: after a write and an eviction there is no version left to compare with.
+
+Every write is told to Redis more than once, by its writer and by the relay. So that the second telling does not void the lease of who came
+after the first, the lease key keeps the told version as a *floor*: what was told had been committed, so whoever gets the lease afterwards
+loads that version or a newer one. A lease is voided only by versions above its floor. If there is nothing to load, the floor is a version
+that the deletion has at least, and becomes that of the entry that says so.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +13,8 @@ import asyncio
 import random
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
 from adapters.redis_cache.entry import Entry, pack, version_text
 from adapters.redis_cache.keys import Keys
@@ -18,6 +24,10 @@ from domain.session import SessionId
 
 Grant = Literal["lease", "hit", "busy", "unavailable"]
 
+TOKEN_CHARACTERS: Final = 32
+NOBODY: Final = b"0" * TOKEN_CHARACTERS
+"""The token in a lease key that is held by nobody, and keeps a floor."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -26,6 +36,8 @@ class Lease:
 
     token: str
     grants: dict[SessionId, Grant]
+    floors: dict[SessionId, int] = field(default_factory=dict)
+    """For each lease that is ours, a version that the truth has by now; 0: none is known."""
 
     @property
     def held(self) -> list[SessionId]:
@@ -42,7 +54,7 @@ class Leases:
         scripts: Scripts,
         policy: CachePolicy,
         *,
-        new_token: Callable[[], str] = lambda: secrets.token_hex(16),
+        new_token: Callable[[], str] = lambda: secrets.token_hex(TOKEN_CHARACTERS // 2),
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._server = server
@@ -65,7 +77,14 @@ class Leases:
             raise
         if isinstance(answers, Unavailable):
             return Lease(token, dict.fromkeys(session_ids, "unavailable"))
-        return Lease(token, {session_id: answer.decode() for session_id, answer in zip(session_ids, answers, strict=True)})
+        lease = Lease(token, {})
+        for session_id, answer in zip(session_ids, answers, strict=True):
+            if answer in (b"hit", b"busy"):
+                lease.grants[session_id] = answer.decode()
+            else:
+                lease.grants[session_id] = "lease"
+                lease.floors[session_id] = int(answer, 16)
+        return lease
 
     async def fill(self, keys: Keys, lease: Lease, entries: Sequence[Entry]) -> list[bool]:
         """Stores entries under the leases held; for each whether it was accepted. The leases are used up."""

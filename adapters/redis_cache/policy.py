@@ -59,6 +59,11 @@ class CachePolicy:
     batch_max: int = 500
     """Sessions in one command; a larger batch is several."""
 
+    @property
+    def floor_ms(self) -> int:
+        """How long Redis knows what version it was told: until the relay has told it once more, which a pass in the bound does."""
+        return round(self.heartbeat_s * 1000)
+
     def __post_init__(self) -> None:
         def need(holds: bool, message: str) -> None:
             if not holds:

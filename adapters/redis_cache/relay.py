@@ -161,7 +161,10 @@ class Relay:
         applied = await self._server.run(
             self._scripts.apply,
             [keys.mark, keys.position, keys.heartbeat, *keys.entries_and_leases(change.session_id for change in changes)],
-            [nonce, stored_position, bytes(after), after.epoch, now_ms + bound_ms, *(version_text(change.version) for change in changes)],
+            [
+                *(nonce, stored_position, bytes(after), after.epoch, now_ms + bound_ms, self._policy.floor_ms),
+                *(version_text(change.version) for change in changes),
+            ],
         )
         if isinstance(applied, Unavailable):
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -19,6 +20,8 @@ from adapters.redis_cache.policy import CachePolicy
 from domain.errors import InvalidSettings
 
 T = TypeVar("T")
+
+_FLOOR: Final = re.compile(rb"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Scripts:
     def load(cls) -> Scripts:
         """Reads them from the package."""
         return cls(
-            acquire=Script("acquire", lambda answer, keys: _is_list(answer, keys // 2, b"lease", b"hit", b"busy")),
+            acquire=Script("acquire", lambda answer, keys: _is_list(answer, keys // 2) and all(map(_is_grant, answer))),
             release=Script("release", lambda answer, _: type(answer) is int),
             fill=Script("fill", lambda answer, keys: _is_list(answer, keys // 2, 0, 1)),
             invalidate=Script("invalidate", lambda answer, _: answer == 1),
@@ -175,6 +178,10 @@ class CacheServer:
         if not script.understands(answer, len(keys)):
             raise InvalidResponse("the answer to a script is none")
         return answer
+
+
+def _is_grant(answer: object) -> bool:
+    return isinstance(answer, bytes) and (answer in (b"hit", b"busy") or _FLOOR.fullmatch(answer) is not None)
 
 
 def _is_list(answer: object, length: int, *of: object) -> bool:

@@ -63,9 +63,11 @@ Outcome = Hit | Miss | Bypass
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What the truth answered under a lease. `accepted`: Redis stored it, so no write had passed since the lease was given."""
+    """What the truth answered under a lease. `version`: of the answer; if there is none, a version that is not newer than its absence.
+    `accepted`: Redis stored it, so no write had passed that the answer does not show."""
 
     answer: AnalyticsAnswer | None
+    version: int
     accepted: bool
 
 
@@ -283,13 +285,11 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
                     landed = await self._loads.join(session_id, partial(self._load, session_id, at_least or 0, miss))
                     match landed.result:
                         # A load that had begun before we came tells us enough only if Redis accepted it.
-                        case Loaded(answer, accepted) if accepted or not landed.joined:
-                            if not landed.joined:
-                                return answer
-                            # That there is nothing has no version: it may be older than what this caller has seen.
-                            if (answer.version if answer else 0) >= (at_least or 0):
-                                self.stats.count("coalesced")
-                                return answer
+                        case Loaded(answer) if not landed.joined:
+                            return answer
+                        case Loaded(answer, version, accepted=True) if version >= (at_least or 0):
+                            self.stats.count("coalesced")
+                            return answer
                         case NotOurs("busy"):  # Another process was chosen; we wait for it.
                             await asyncio.sleep(self._policy.follow_poll_s)
                         case NotOurs("unavailable"):
@@ -339,7 +339,8 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         if grant != "lease":
             return NotOurs(grant)
         answers, accepted = await self._load_and_fill([session_id], lease, miss)
-        return Loaded(answers.get(session_id), accepted=session_id in accepted)
+        answer = answers.get(session_id)
+        return Loaded(answer, answer.version if answer else lease.floors[session_id], accepted=session_id in accepted)
 
     async def _load_and_fill(
         self, session_ids: Sequence[SessionId], lease: Lease, miss: Miss
@@ -349,13 +350,16 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         began = self._near.read_begins()
         unused = lease.held
         try:
-            # Begun after the lease was granted, so it sees every write that did not void the lease.
+            # Begun after the lease was granted, so it sees every write up to the floor, and every other one that did not void the lease.
             if len(session_ids) == 1:
                 answer = await self._truth.get(session_ids[0])
                 answers = {} if answer is None else {session_ids[0]: answer}
             else:
                 answers = await self._truth.get_many(session_ids)
-            entries = [await self._codec.entry(session_id, answers.get(session_id), miss.epoch) for session_id in unused]
+            entries = [
+                await self._codec.entry(session_id, answers.get(session_id), miss.epoch, absent_since=lease.floors[session_id])
+                for session_id in unused
+            ]
             storable = [entry for entry in entries if entry is not None]
             # Nobody may join from here on: Redis may accept now, and a write that passes before its answer is here would be missed.
             for session_id in session_ids:
@@ -470,7 +474,8 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         acknowledged = False
         if keys is not None:
             wanted = _WHATEVER_ITS_VERSION if version is None else version_text(version)
-            acknowledged = await self._server.run(self._scripts.invalidate, keys.entries_and_leases([session_id]), [wanted]) == 1
+            names = keys.entries_and_leases([session_id])
+            acknowledged = await self._server.run(self._scripts.invalidate, names, [self._policy.floor_ms, wanted]) == 1
         self.stats.invalidated(acknowledged)
         return acknowledged
 
@@ -480,4 +485,4 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         keys = self._relay.keys
         if keys is not None:
             names = keys.entries_and_leases([session_id])
-            await self._server.run(self._scripts.invalidate, names, [_WHATEVER_ITS_VERSION])
+            await self._server.run(self._scripts.invalidate, names, [self._policy.floor_ms, _WHATEVER_ITS_VERSION])

@@ -231,6 +231,53 @@ async def test_a_lease_is_voided_by_a_write_and_the_next_reader_need_not_wait(ca
     await slow
 
 
+@pytest.mark.parametrize(("told", "stored"), [(1, True), (2, True), (3, False)], ids=["less", "the same", "more"])
+async def test_a_second_telling_of_a_write_voids_no_lease_that_came_after_the_first(
+    caches: Caches, truth: WatchedRepository, told: int, stored: bool
+) -> None:
+    reader, writer = await caches.open(), await caches.open()
+    session_id = new_id()
+    for number in (1, 2):
+        await truth.inner.save(edition(session_id, number))
+    assert await writer._invalidate(session_id, 2)
+    truth.may_answer.clear()
+    slow = asyncio.create_task(reader.get(session_id))
+    await truth.loaded.wait()
+    assert await writer._invalidate(session_id, told)
+    truth.may_answer.set()
+    await slow
+    answer = await reader.get(session_id)
+    assert answer is not None
+    assert answer.source == ("redis" if stored else "memory")
+
+
+async def test_what_is_older_than_redis_was_told_is_not_stored(caches: Caches, truth: WatchedRepository) -> None:
+    """As a truth answers that lags, or was restored."""
+    cache, session_id = await caches.open(), new_id()
+    await truth.inner.save(edition(session_id, 1))
+    assert await cache._invalidate(session_id, 5)
+    for _ in range(2):
+        answer = await cache.get(session_id)
+        assert answer is not None
+        assert answer.source == "memory"
+
+
+async def test_who_knows_of_a_deletion_is_told_by_redis_that_there_is_nothing(caches: Caches, truth: WatchedRepository) -> None:
+    cache, other, session_id = await caches.open(), await caches.open(), new_id()
+    await cache.save(edition(session_id, 1))
+    receipt = await cache.delete(session_id)
+    assert receipt is not None
+    truth.reads.clear()
+    for reader in (cache, other, cache):
+        assert await reader.get(session_id, at_least=receipt.version) is None
+    assert len(truth.reads) == 1
+    await cache.save(edition(session_id, 2))
+    for reader in (cache, other):
+        answer = await reader.get(session_id)
+        assert answer is not None
+        assert answer.version == receipt.version + 1
+
+
 async def test_readers_and_writers_of_two_processes_never_go_back(caches_over_either: Caches) -> None:
     truth = caches_over_either.truth.inner
     writers, readers = [await caches_over_either.open() for _ in range(2)], [await caches_over_either.open() for _ in range(2)]

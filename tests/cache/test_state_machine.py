@@ -18,6 +18,7 @@ from adapters.memory import MemorySessionAnalyticsRepository
 from adapters.redis_cache.compose import cached
 from adapters.redis_cache.entry import unpack
 from adapters.redis_cache.keys import Keys
+from adapters.redis_cache.leases import NOBODY
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.session_analytics import RedisCachedSessionAnalyticsRepository
 from domain.ports import AnalyticsAnswer, Freshness
@@ -241,9 +242,8 @@ class CacheMachine(RuleBasedStateMachine):
     async def _close(self) -> None:
         for cache in (*self.caches, self.stalling_cache):
             await cache.aclose()
-        assert not [
-            name async for name in self.raw.scan_iter(match=f"{PREFIX}:*:l:*", count=1000) if await self.raw.get(name) != b"not ours"
-        ]
+        values = [await self.raw.get(name) async for name in self.raw.scan_iter(match=f"{PREFIX}:*:l:*", count=1000)]
+        assert not [value for value in values if value is not None and value != b"not ours" and not value.startswith(NOBODY)]
         await self.raw.aclose()
         assert asyncio.all_tasks() == {asyncio.current_task()}
 

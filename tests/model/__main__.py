@@ -13,6 +13,7 @@ from tests.model.protocol import Bounds, CoherenceProtocol
 STATES_MAX = 20_000_000
 
 PROTOCOL_BOUNDS = [
+    Bounds(writes=1, losses=1, failovers=1),
     Bounds(writes=1, losses=2, failovers=1),
     Bounds(writes=1, relays=2, failovers=1),
     Bounds(writes=1, relays=2, losses=1, failovers=1, retries=False),

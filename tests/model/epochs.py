@@ -45,4 +45,4 @@ def renamed(redis: Redis, names: Names) -> Redis:
         position = Position(names[position.epoch], position.at)
     if entry is redis.entry and heartbeat is redis.heartbeat and position is redis.position:
         return redis
-    return Redis(entry, redis.lease, position, heartbeat, redis.mark)
+    return redis._replace(entry=entry, position=position, heartbeat=heartbeat)

@@ -163,7 +163,7 @@ class CachingProcess:
             yield ("This process commits content {}", committed.latest), ours, ""
         for content, ours_ in state.unsent:
             after = state._replace(
-                redis=scripts.invalidate(state.redis, content),
+                redis=scripts.invalidate(state.redis, content, PROTOCOL),
                 unsent=state.unsent - {(content, ours_)},
                 unreceived=state.unreceived | {content} if ours_ else state.unreceived,
                 acknowledged=max(state.acknowledged, content),
@@ -283,11 +283,15 @@ class CachingProcess:
         yield ("A relay makes a pass",), state._replace(redis=_after_pass(state, self._t)), ""
         if redis.heartbeat is not None and redis.lease == NOBODY:
             entry = Entry(redis.heartbeat.epoch, truth.latest, truth.latest)
-            yield ("Another process loads and fills content {}", truth.latest), state._replace(redis=redis._replace(entry=entry)), ""
+            yield (
+                ("Another process loads and fills content {}", truth.latest),
+                state._replace(redis=redis._replace(entry=entry, floor=0)),
+                "",
+            )
         if redis.entry is not None:
             yield ("The entry expires or is evicted",), state._replace(redis=redis._replace(entry=None)), ""
-        if redis.lease != NOBODY:
-            yield ("The lease ends",), state._replace(redis=redis._replace(lease=NOBODY)), ""
+        if redis.lease != NOBODY or redis.floor:
+            yield ("The lease ends, or what it keeps of the last telling",), state._replace(redis=scripts.end_of_lease(redis)), ""
         if state.near is not None:
             yield ("The near copy is evicted",), state._replace(near=None), ""
         replica = None if state.replica is None else scripts.tick(state.replica)
@@ -333,7 +337,7 @@ def _after_pass(state: State, bound_ticks: int) -> Redis:
         epoch = redis.position.epoch
         newest = truth.newest_change_since(redis.position.at)
         if newest:
-            redis = scripts.invalidate(redis, newest)
+            redis = scripts.invalidate(redis, newest, PROTOCOL)
     return redis._replace(position=Position(epoch, truth.xmin()), heartbeat=Heartbeat(epoch, bound_ticks))
 
 

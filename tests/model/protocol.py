@@ -46,6 +46,8 @@ class Reader(NamedTuple):
     """The heartbeat's at the look-up: the entry's, if it comes to filling."""
     content: int = 0
     """What it loaded."""
+    floor: int = 0
+    """Its lease's."""
 
 
 class Relay(NamedTuple):
@@ -169,8 +171,7 @@ class CoherenceProtocol:
             epoch = FORGOTTEN if redis.heartbeat is None else redis.heartbeat.epoch
             redis = redis._replace(entry=self._entry(epoch, content))
         else:
-            voids_lease = rules.delete_voids_lease or content not in self.bounds.deletes
-            redis = scripts.invalidate(redis, self._number[content], voids_lease=voids_lease)
+            redis = scripts.invalidate(redis, self._number[content], rules, deletes=content in self.bounds.deletes)
         return state._replace(redis=redis, unsent=state.unsent - {content}, acknowledged=max(state.acknowledged, content))
 
     # ------------------------------------------------------------------------------------------------ readers: LOOK UP, ACQUIRE, LOAD, FILL
@@ -183,13 +184,16 @@ class CoherenceProtocol:
         if reader.about_to == ACQUIRE:
             granted = scripts.acquire(redis, token=who + 1)
             if granted is not None:
-                after = state._replace(redis=granted, readers=_with(state.readers, who, reader._replace(about_to=LOAD)))
+                after = state._replace(
+                    redis=granted, readers=_with(state.readers, who, reader._replace(about_to=LOAD, floor=granted.floor))
+                )
                 yield ("Reader {} gets the lease", who + 1), after, ""
         elif reader.about_to == LOAD:
             after = state._replace(readers=_with(state.readers, who, reader._replace(about_to=FILL, content=state.truth.latest)))
             yield ("Reader {} loads content {}", who + 1, state.truth.latest), after, ""
         elif reader.about_to == FILL:
-            filled = scripts.fill(redis, who + 1, self._entry(reader.epoch, reader.content), self.rules)
+            floor = reader.floor if self.rules.absent_version == "floor" else self._number[state.truth.latest]
+            filled = scripts.fill(redis, who + 1, self._entry(reader.epoch, reader.content, floor), self.rules)
             if filled is None:
                 yield ("Reader {} is refused to fill content {}", who + 1, reader.content), _done_reading(state, who), ""
             else:
@@ -220,10 +224,10 @@ class CoherenceProtocol:
             return AT_LEAST
         return ""
 
-    def _entry(self, epoch: int, content: int) -> Entry:
-        """As codec.py does: what says "there is nothing" has version 0, which every write is newer than."""
+    def _entry(self, epoch: int, content: int, floor: int = 0) -> Entry:
+        """As codec.py does: what says "there is nothing" has the floor for a version, which every write after that is newer than."""
         absent = content == 0 or content in self.bounds.deletes
-        return Entry(epoch, 0 if absent else self._number[content], content)
+        return Entry(epoch, floor if absent else self._number[content], content)
 
     # ----------------------------------------------------------------------------------------------------- the relay: MARK, SNAPSHOT, APPLY
 
@@ -246,7 +250,7 @@ class CoherenceProtocol:
             if not scripts.may_apply(redis, who + 1, relay.since, self.rules):
                 yield ("Relay {} is refused to apply", who + 1), self._end_of_pass(state, who), ""
                 return
-            applied = scripts.invalidate(redis, self._number[relay.newest]) if relay.newest else redis
+            applied = scripts.invalidate(redis, self._number[relay.newest], self.rules) if relay.newest else redis
             after = state._replace(redis=applied, relays=_with(state.relays, who, relay._replace(about_to=MOVE_POSITION)))
             if self.rules.apply_is_atomic:
                 after = self._renew_heartbeat(self._move_position(after, who), who)
@@ -292,8 +296,8 @@ class CoherenceProtocol:
         yield ("A tick passes",), state._replace(redis=scripts.tick(redis), copy=copy, truth=state.truth.older(oldest), relays=relays), ""
         if redis.entry is not None:
             yield ("The entry expires or is evicted",), state._replace(redis=redis._replace(entry=None)), ""
-        if redis.lease != NOBODY:
-            yield ("The lease expires, is given back or evicted",), state._replace(redis=redis._replace(lease=NOBODY)), ""
+        if redis.lease != NOBODY or redis.floor:
+            yield ("The lease expires, is given back or evicted",), state._replace(redis=scripts.end_of_lease(redis)), ""
 
     def _losses(self, state: State) -> Iterator[Step[State]]:
         redis, poorer = state.redis, state._replace(losses_left=state.losses_left - 1)

@@ -16,6 +16,10 @@ class Rules:
     entry_epoch_of: Literal["look-up", "fill"] = "look-up"
     """Whose heartbeat an entry's epoch is: the one read before loading, or the one there when it is stored."""
     readers_compare_epochs: bool = True
+    lease_voided_below: Literal["floor", "any floor"] = "floor"
+    """Which leases an invalidation voids: those whose floor is lower than its version; those without any floor."""
+    absent_version: Literal["floor", "asked afterwards"] = "floor"
+    """Which version an entry has that says "there is nothing": one known before it was read, or one asked for after that."""
 
     # Writers
     writer_sends: Literal["invalidation", "value"] = "invalidation"

@@ -44,6 +44,8 @@ class Redis(NamedTuple):
 
     entry: Entry | None = None
     lease: int = NOBODY
+    floor: int = 0
+    """In the lease key too: the version that was told last. Whoever gets the lease then loads it, or a newer one."""
     position: Position | None = None
     heartbeat: Heartbeat | None = None
     mark: int = NOBODY
@@ -58,14 +60,14 @@ def look_up(redis: Redis, rules: Rules) -> Entry | None:
 
 
 def acquire(redis: Redis, token: int) -> Redis | None:
-    """acquire.lua: SET NX. None if another holds the lease."""
+    """acquire.lua: the lease, with the floor it has. None if another holds it."""
     return redis._replace(lease=token) if redis.lease == NOBODY else None
 
 
 def fill(redis: Redis, token: int, entry: Entry, rules: Rules) -> Redis | None:
     """fill.lua. None if refused."""
     if rules.fill_needs == "token":
-        accepted = redis.lease == token
+        accepted = redis.lease == token and entry.version >= redis.floor
     elif rules.fill_needs == "newer version":
         accepted = redis.entry is None or redis.entry.version < entry.version
     else:
@@ -74,15 +76,24 @@ def fill(redis: Redis, token: int, entry: Entry, rules: Rules) -> Redis | None:
         return None
     if rules.entry_epoch_of == "fill":
         entry = entry._replace(epoch=FORGOTTEN if redis.heartbeat is None else redis.heartbeat.epoch)
-    return redis._replace(entry=entry, lease=NOBODY)
+    return redis._replace(entry=entry, lease=NOBODY, floor=0)
 
 
-def invalidate(redis: Redis, version: int, *, voids_lease: bool = True) -> Redis:
-    """invalidate.lua, and the same function in apply.lua: drops what is older, voids the lease."""
+def invalidate(redis: Redis, version: int, rules: Rules, *, deletes: bool = False) -> Redis:
+    """invalidate.lua, and the same function in apply.lua: drops what is older, voids the lease below this version."""
     entry = redis.entry
     if entry is not None and entry.version < version:
         entry = None
-    return redis._replace(entry=entry, lease=NOBODY if voids_lease else redis.lease)
+    if deletes and not rules.delete_voids_lease:
+        return redis._replace(entry=entry)
+    if redis.floor >= version or (redis.floor and rules.lease_voided_below == "any floor"):
+        return redis._replace(entry=entry)
+    return redis._replace(entry=entry, lease=NOBODY, floor=version)
+
+
+def end_of_lease(redis: Redis) -> Redis:
+    """The lease key expires, is given back or evicted, and the floor with it."""
+    return redis._replace(lease=NOBODY, floor=0)
 
 
 def mark(redis: Redis, nonce: int) -> Redis:

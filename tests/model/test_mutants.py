@@ -44,6 +44,13 @@ MUTANTS = {
     # After an invalidation there is no version left to compare with.
     "versions are compared instead of leases": Mutant(rules=Rules(fill_needs="newer version"), breaks=FRESH, steps=11),
     "a deletion leaves the lease": Mutant(rules=Rules(delete_voids_lease=False), breaks=FRESH, steps=13, writes=2, deletes=frozenset({2})),
+    "a lease outlives what was told after it was given": Mutant(
+        rules=Rules(lease_voided_below="any floor"), breaks=FRESH, steps=14, writes=2
+    ),
+    # It may be newer than what was read.
+    "the version of an absence is asked for after it was read": Mutant(
+        rules=Rules(absent_version="asked afterwards"), breaks=AT_LEAST, steps=10
+    ),
     "a deletion takes the version counter with it": Mutant(
         rules=Rules(versions_survive_deletes=False), breaks=AT_LEAST, steps=14, writes=3, deletes=frozenset({2})
     ),

@@ -19,7 +19,6 @@ PROTOCOL_BOUNDS = [
     Bounds(writes=3, deletes=DELETED_IN_BETWEEN, overlaps=False, retries=False),
     Bounds(writes=1, readers=2, failovers=1, retries=False),
     Bounds(writes=1, relays=2, losses=1),
-    Bounds(writes=1, losses=1, failovers=1, retries=False),
     Bounds(writes=1, bound_ticks=3),
 ]
 
