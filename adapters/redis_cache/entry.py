@@ -64,6 +64,16 @@ def pack(entry: Entry) -> bytes:
     return b"".join((header, _CHECKSUM.pack(zlib.crc32(payload, zlib.crc32(header))), payload))
 
 
+def version_and_epoch(header: bytes, session_id: SessionId) -> tuple[int, bytes] | None:
+    """What a header alone tells, unchecked by its checksum, which covers the payload too; None if it is no header of this session's."""
+    if len(header) < HEADER_BYTES:
+        return None
+    magic, form, _, _, _, version, key_id, epoch, _, _ = _HEADER.unpack_from(header)
+    if magic != _MAGIC or form != FORMAT or key_id != session_id.bytes or not _VERSION_TEXT.fullmatch(version):
+        return None
+    return int(version, 16), epoch
+
+
 def unpack(value: bytes, session_id: SessionId) -> Entry | None:
     """The entry in these bytes, or None if they are not a whole, undamaged entry of this format and this session."""
     if len(value) < HEADER_BYTES:

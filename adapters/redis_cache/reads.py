@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from adapters.redis_cache.breaker import Breaker
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import Unavailable
+from adapters.redis_cache.stats import CacheStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +39,8 @@ class CoalescedReads(asyncio.Protocol):
     touches nobody else. All answers come within the deadline, or are Unavailable.
     """
 
-    def __init__(self, client: redis.Redis, breaker: Breaker, policy: CachePolicy) -> None:
+    def __init__(self, client: redis.Redis, breaker: Breaker, policy: CachePolicy, stats: CacheStats | None = None) -> None:
+        self._stats = stats or CacheStats()
         self._client = client
         self._breaker = breaker
         self._command_s = policy.command_s
@@ -66,6 +68,7 @@ class CoalescedReads(asyncio.Protocol):
             self._waiting[entry] = [future]
         else:
             waiting.append(future)
+            self._stats.count("mget_joined")
         if not self._send_is_due:
             # Runs after everybody who is ready in this turn of the loop has asked.
             self._send_is_due = True
@@ -109,6 +112,8 @@ class CoalescedReads(asyncio.Protocol):
             if not self._under_way:
                 self._deadline = asyncio.get_running_loop().call_later(self._command_s, self._late)
             self._under_way.append(asked)
+            self._stats.count("mgets")
+            self._stats.count("mget_keys", len(asked))
             self._transport.write(hiredis.pack_command(("MGET", *asked, self._heartbeat)))  # type: ignore[arg-type]  # its stub says one
 
     async def _connect(self) -> None:
@@ -140,6 +145,7 @@ class CoalescedReads(asyncio.Protocol):
         self._deadline = asyncio.get_running_loop().call_later(self._command_s, self._late) if self._under_way else None
         if isinstance(reply, hiredis.ReplyError):  # The server is there and says no.
             self._breaker.succeeded()
+            self._stats.redis_failed("response")
             _tell(asked.values(), Unavailable("response"))
         elif not _is_answer(reply, len(asked) + 1):  # Anything that speaks the protocol may stand at the address.
             _tell(asked.values(), Unavailable("connection"))
@@ -170,6 +176,7 @@ class CoalescedReads(asyncio.Protocol):
             self._deadline = None
         if blame:
             self._breaker.failed(to_connect=to_connect)
+            self._stats.redis_failed(reason)
         answer = Unavailable(reason)
         while self._under_way:
             _tell(self._under_way.popleft().values(), answer)

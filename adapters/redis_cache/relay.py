@@ -29,6 +29,7 @@ from adapters.redis_cache.entry import EPOCH_BYTES, version_text
 from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import CacheServer, Scripts, Unavailable
+from adapters.redis_cache.stats import CacheStats
 from domain.errors import StorageError
 from domain.ports import ChangeFeed
 
@@ -74,6 +75,7 @@ class Relay:
         prefix: str,
         policy: CachePolicy,
         *,
+        stats: CacheStats,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._feed = feed
@@ -81,6 +83,7 @@ class Relay:
         self._scripts = scripts
         self._prefix = prefix
         self._policy = policy
+        self._stats = stats
         self._jitter = jitter
         self._log = structlog.get_logger(__name__)
         self._in_step = True
@@ -101,6 +104,8 @@ class Relay:
         except StorageError:
             # The truth is away. The heartbeat runs out by itself.
             passed = False
+        if not passed:
+            self._stats.count("relay_passes_failed")
         if passed is not None and passed is not self._in_step:
             self._in_step = passed
             self._log.info("cache_in_step") if passed else self._log.warning("cache_out_of_step")
@@ -112,7 +117,7 @@ class Relay:
 
     async def _pass(self, keys: Keys, unless_fresh: bool) -> bool | None:
         """True if the cache is in step now, False if this cannot be told, None if another pass came in between."""
-        nonce = secrets.token_hex(16)
+        nonce, began_s = secrets.token_hex(16), self._stats.clock()
         bound_ms = round(self._policy.heartbeat_s * 1000)
         fresh_ms = round(bound_ms * _FRESH_SHARE) if unless_fresh else bound_ms
         names = [keys.mark, keys.position, keys.heartbeat]
@@ -121,6 +126,7 @@ class Relay:
             return False
         now_ms, stored_position, needed = marked
         if not needed:
+            self._stats.spared(began_s)
             return True
         before = _Position.parse(stored_position)
         log = await self._feed.changes_since(None if before is None else before.at)
@@ -134,4 +140,7 @@ class Relay:
         )
         if isinstance(applied, Unavailable):
             return False
-        return True if applied == 1 else None
+        if applied != 1:
+            return None
+        self._stats.passed(began_s, changes=len(changes), new_epoch=before is None or log.changes is None)
+        return True

@@ -28,6 +28,7 @@ from adapters.redis_cache.near import NearCache, NearCopy, ReadMoment
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.reads import CoalescedReads
 from adapters.redis_cache.relay import Relay
+from adapters.redis_cache.sampler import StalenessSampler
 from adapters.redis_cache.server import CacheServer, Scripts, Unavailable
 from adapters.redis_cache.stats import CacheStats
 from adapters.redis_cache.truth import Truth
@@ -98,9 +99,10 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         policy: CachePolicy,
         stats: CacheStats,
         near: NearCache,
+        sampler: StalenessSampler,
     ) -> None:
         self._inner = inner
-        self._truth = Truth(inner, policy)
+        self._truth = Truth(inner, policy, stats)
         self._server = server
         self._scripts = scripts
         self._reads = reads
@@ -109,6 +111,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         self._codec = codec
         self._policy = policy
         self._near = near
+        self._sampler = sampler
         # Not joined beyond the bound: a load that stalled might be accepted by a Redis that failed over and has its old lease again.
         self._loads: Flights[SessionId, Loaded | NotOurs] = Flights(policy.heartbeat_s)
         self._refreshes: Flights[SessionId, Loaded | NotOurs] = Flights(policy.heartbeat_s)
@@ -140,8 +143,9 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
     ) -> AnalyticsAnswer | None:
         """See the port."""
+        began_s = self.stats.clock()
         if freshness is Freshness.BOUNDED and (copy := self._near.trusted(session_id, at_least)) is not None:
-            self.stats.count("near_hits")
+            self.stats.near_hit(session_id, began_s)
             return self._answer(copy, "near")
         for _ in range(_DAMAGED_MAX):
             began = self._near.read_begins()
@@ -150,6 +154,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
                 return found
             copy = await self._decoded(found, began)
             if copy is not None:
+                self.stats.took("redis", began_s)
                 return self._answer(copy, "redis")
             await self._drop_damaged(session_id)
         return await self._truth.get(session_id)
@@ -158,11 +163,13 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
     ) -> DocumentAnswer | None:
         """See the port. What is stored is passed on as it is."""
+        began_s = self.stats.clock()
         if freshness is Freshness.BOUNDED and (copy := self._near.trusted(session_id, at_least)) is not None:
-            self.stats.count("near_hits")
+            self.stats.near_hit(session_id, began_s)
             return self._document(copy.entry, "near")
         found = await self._read_or_stale(session_id, freshness, at_least)
         if isinstance(found, Entry):
+            self.stats.took("redis", began_s)
             return self._document(found, "redis")
         if found is None:
             return None
@@ -180,7 +187,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             if copy is None:
                 asked.append(session_id)
                 continue
-            self.stats.count("near_hits")
+            self.stats.near_hit(session_id, None)
             answer = self._answer(copy, "near")
             if answer is not None:
                 answers[session_id] = answer
@@ -217,7 +224,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
 
     async def health(self) -> CacheHealth:
         """How the cache does now."""
-        return await look_at_health(self._server, self._relay.keys, self._policy)
+        return await look_at_health(self._server, self._relay.keys, self._policy, self.stats)
 
     async def contents(self) -> CacheContents | Unavailable:
         """What is stored, and what all processes counted; with this process's counts added first."""
@@ -225,7 +232,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         if keys is None:
             return Unavailable("not_in_step")
         await self.stats.share(self._server, keys)
-        return await look_at_contents(self._server, keys)
+        return await look_at_contents(self._server, keys, self._policy, self.stats)
 
     async def inspect(self, session_id: SessionId) -> EntryFacts | Unavailable:
         """A session's entry as it lies in Redis."""
@@ -250,6 +257,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             await asyncio.sleep(self._relay.pause_s())
             await self._relay.catch_up(unless_fresh=True)
             if self._relay.keys is not None:
+                await self._sampler.look(self._relay.keys)
                 await self.stats.share(self._server, self._relay.keys)
 
     async def _read_or_stale(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Entry | AnalyticsAnswer | None:

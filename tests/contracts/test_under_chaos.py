@@ -25,8 +25,9 @@ from adapters.chaos import CALM, Chaos, ChaosSessionAnalyticsRepository
 from adapters.memory import MemorySessionAnalyticsRepository
 from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
 from adapters.redis_cache.compose import cached
+from domain.analytics import SessionAnalytics
 from domain.errors import StorageError
-from domain.ports import AnalyticsAnswer, Freshness, SessionAnalyticsRepository
+from domain.ports import AnalyticsAnswer, DocumentAnswer, Freshness, SessionAnalyticsRepository
 from domain.session import SessionId
 from tests.contracts.conftest import QUICK
 from tests.patience import eventually
@@ -161,6 +162,7 @@ class Trial:
 
     async def read(self, session_id: SessionId, how: How) -> None:
         vouched, newest = dict(self.vouched), max(self.history[session_id])
+        checks: list[tuple[SessionId, int, AnalyticsAnswer | DocumentAnswer | None]]
         try:
             if how == "many":
                 found = await self.repository.get_many([*self.session_ids, new_id(), session_id])
@@ -180,7 +182,7 @@ class Trial:
             await self.version_of(each)  # A write that is under way may be seen already.
             self.check(each, at_least, answer)
 
-    def check(self, session_id: SessionId, at_least: int, answer: Any) -> None:
+    def check(self, session_id: SessionId, at_least: int, answer: AnalyticsAnswer | DocumentAnswer | None) -> None:
         history = self.history[session_id]
         if answer is None:
             self.happened["nothing"] += 1
@@ -217,12 +219,12 @@ class Trial:
 
             async def source() -> str | None:
                 answer = await self.repository.get(probe.session_id)
-                return answer and answer.source
+                return None if answer is None else answer.source
 
             await eventually(source, lambda name: name == "redis")
 
 
-def plain(body: Any) -> Any:
+def plain(body: DocumentAnswer) -> SessionAnalytics:
     raw = zstandard.ZstdDecompressor().decompress(body.body) if body.coding == "zstd" else body.body
     return document.decode(raw, of="the test")
 

@@ -79,7 +79,8 @@ async def test_every_combination_works(settings: Settings, storage: str, cache: 
 async def test_chaos_stands_between_store_and_cache_where_it_is_asked_for(settings: Settings, storage: str, cache: str) -> None:
     chosen = {"storage": storage, "cache": cache}
     async with running(settings.model_copy(update=chosen)) as app:
-        assert not isinstance(await resolve(app.stored), ChaosSessionAnalyticsRepository)
+        undisturbed: SessionAnalyticsRepository = await resolve(app.stored)
+        assert not isinstance(undisturbed, ChaosSessionAnalyticsRepository)
     async with running(settings.model_copy(update=chosen | {"chaos_failure_rate": 1.0})) as app:
         repository = await resolve(app.session_analytics)
         for call in (repository.save(some_analytics()), repository.get(new_id())):
