@@ -46,11 +46,15 @@ def _stored(contents: CacheContents) -> Table:
     table.add_row("compressed", f"{number(compression_ratio(contents.counts), '.1f')} times")
     table.add_row("memory of the server", f"{contents.server_memory_bytes / 1e6:.1f} MB")
     table.add_row("heartbeat", f"{number(contents.heartbeat_age_s, '.2f')} s ago")
+    counts = contents.counts
+    table.add_row(
+        "outdated", f"{counts['sampled_outdated']} of {counts['sampled']} sampled, {counts['sampled_beyond_bound']} beyond the bound"
+    )
     return table
 
 
 def _took(contents: CacheContents) -> Table:
-    """How long reads took, by who answered; and how old what was outdated had been."""
+    """How long reads took, by who answered."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for heading in ("answered by", "timed", "p50", "p95", "p99"):
         table.add_column(heading, justify="left" if heading == "answered by" else "right", no_wrap=True)

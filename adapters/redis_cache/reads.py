@@ -112,8 +112,7 @@ class CoalescedReads(asyncio.Protocol):
             if not self._under_way:
                 self._deadline = asyncio.get_running_loop().call_later(self._command_s, self._late)
             self._under_way.append(asked)
-            self._stats.count("mgets")
-            self._stats.count("mget_keys", len(asked))
+            self._stats.asked(len(asked))
             self._transport.write(hiredis.pack_command(("MGET", *asked, self._heartbeat)))  # type: ignore[arg-type]  # its stub says one
 
     async def _connect(self) -> None:

@@ -255,9 +255,10 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
     async def _keep_in_step(self) -> None:
         while True:
             await asyncio.sleep(self._relay.pause_s())
+            if self._relay.keys is not None:
+                await self._sampler.look(self._relay.keys)  # Before the pass: what is outdated, is so now.
             await self._relay.catch_up(unless_fresh=True)
             if self._relay.keys is not None:
-                await self._sampler.look(self._relay.keys)
                 await self.stats.share(self._server, self._relay.keys)
 
     async def _read_or_stale(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Entry | AnalyticsAnswer | None:

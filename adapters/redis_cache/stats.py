@@ -109,7 +109,7 @@ class CacheStats:
         self._counts: Counter[str] = Counter()
         self._near_hits = 0
         self._histograms = {name: Histogram() for name in HISTOGRAMS}
-        self._near = self._histograms["latency_near_s"]
+        self._latencies = {tier: self._histograms[f"latency_{tier}_s"] for tier in TIERS}
         self._gauges: dict[str, Callable[[], float | None]] = {}
         self._in_step_at_s: float | None = None
         self._shared: Counter[str] = Counter()
@@ -125,7 +125,7 @@ class CacheStats:
         if not self._near_hits % NEAR_TIMED_EVERY:
             self.recent.append(session_id)
             if began_s is not None:
-                self._near.observe(self.clock() - began_s)
+                self._latencies["near"].observe(self.clock() - began_s)
 
     def hit(self, entry: Entry, *, followed: bool = False) -> None:
         """Redis answered, at once or after another reader had filled."""
@@ -136,7 +136,12 @@ class CacheStats:
 
     def took(self, tier: Tier, began_s: float) -> None:
         """A single read that began then has its answer now, from this tier."""
-        self._histograms[f"latency_{tier}_s"].observe(self.clock() - began_s)
+        self._latencies[tier].observe(self.clock() - began_s)
+
+    def asked(self, keys: int) -> None:
+        """An MGET left, for so many entries."""
+        self._counts["mgets"] += 1
+        self._counts["mget_keys"] += keys
 
     def bypassed(self, reason: str, reads: int = 1) -> None:
         """Redis could not be used for so many reads, for this reason."""
