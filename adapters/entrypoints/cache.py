@@ -46,10 +46,8 @@ def _stored(contents: CacheContents) -> Table:
     table.add_row("compressed", f"{number(compression_ratio(contents.counts), '.1f')} times")
     table.add_row("memory of the server", f"{contents.server_memory_bytes / 1e6:.1f} MB")
     table.add_row("heartbeat", f"{number(contents.heartbeat_age_s, '.2f')} s ago")
-    counts = contents.counts
-    table.add_row(
-        "outdated", f"{counts['sampled_outdated']} of {counts['sampled']} sampled, {counts['sampled_beyond_bound']} beyond the bound"
-    )
+    sampled, outdated, beyond = (contents.counts[name] for name in ("sampled", "sampled_outdated", "sampled_beyond_bound"))
+    table.add_row("outdated", f"{outdated} of {sampled} sampled, {beyond} beyond the bound")
     return table
 
 

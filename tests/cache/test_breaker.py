@@ -33,7 +33,8 @@ def opened(clock: Clock, jitter: float = 0.5) -> Breaker:
 
 
 def test_every_change_is_told_once_and_nothing_else() -> None:
-    clock, told = Clock(), []
+    clock = Clock()
+    told: list[BreakerState] = []
     ours = Breaker(2, 10.0, clock=clock, jitter=lambda: 0.5, on_change=told.append)
     ours.succeeded()
     ours.failed()

@@ -180,9 +180,7 @@ async def test_without_redis_or_the_truth_there_is_nothing_to_compare(own_redis:
     assert sampled(cache) == (0, 0, 0)
 
 
-async def test_it_looks_no_more_often_than_it_is_told_and_costs_two_exchanges(
-    caches: Caches, truth: WatchedRepository, redis_url: str
-) -> None:
+async def test_it_looks_no_more_often_than_it_is_told_and_at_few_sessions(caches: Caches, truth: WatchedRepository, redis_url: str) -> None:
     async with Proxy.to_redis(redis_url) as proxy:
         cache, clock, keys = await caches.open(url=proxy.redis_url), Clock(), await caches.keys()
         sampler = sampler_of(cache, truth, clock)
