@@ -82,7 +82,6 @@ class PatientRepository(SessionAnalyticsRepository):
         self._inner = inner
         self._bound_s = bound_s
         self._tries = tries
-        self.tried_again = 0
 
     async def get(
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
@@ -118,5 +117,5 @@ class PatientRepository(SessionAnalyticsRepository):
             try:
                 return await call()
             except StorageUnavailable:
-                self.tried_again += 1
+                continue
         return await call()
