@@ -12,6 +12,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, TypeVar
 from uuid import UUID
@@ -125,6 +126,10 @@ class ChaosSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed):
         """See ChangeFeed."""
         feed = self._the_feed()
         return await self._disturbed(lambda: feed.versions_of(session_ids))
+
+    def listening(self, on_write: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        """See ChangeFeed. Hints are never disturbed: they may be lost anyway."""
+        return self._the_feed().listening(on_write)
 
     def _the_feed(self) -> ChangeFeed:
         if self._feed is None:

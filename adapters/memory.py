@@ -5,7 +5,8 @@ Selectable by `STORAGE=memory`. What they hold ends with the process.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -37,6 +38,7 @@ class MemorySessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed):
         self._versions: dict[SessionId, int] = {}
         self._changes: list[AnalyticsChange] = []
         self._changes_dropped = 0
+        self._listeners: list[Callable[[], None]] = []
 
     async def get(
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
@@ -94,6 +96,15 @@ class MemorySessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed):
         """See ChangeFeed."""
         return {session_id: self._versions[session_id] for session_id in session_ids if session_id in self._versions}
 
+    @asynccontextmanager
+    async def listening(self, on_write: Callable[[], None]) -> AsyncIterator[None]:
+        """See ChangeFeed. Here every write is told, at once."""
+        self._listeners.append(on_write)
+        try:
+            yield
+        finally:
+            self._listeners.remove(on_write)
+
     def _changed(self, session_id: SessionId) -> int:
         version = self._versions.get(session_id, 0) + 1
         self._versions[session_id] = version
@@ -101,6 +112,8 @@ class MemorySessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed):
         if len(self._changes) > _CHANGES_KEPT:
             del self._changes[: _CHANGES_KEPT // 2]
             self._changes_dropped += _CHANGES_KEPT // 2
+        for on_write in self._listeners:
+            on_write()
         return version
 
 

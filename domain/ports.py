@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -151,6 +152,13 @@ class ChangeFeed(Protocol):
         """How often each session was written up to now, deletions included, in one round trip; those never written are left out.
 
         What a cache holds is outdated if it has a lower version. Repeated ids are asked once.
+        """
+
+    @abstractmethod
+    def listening(self, on_write: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        """Calls `on_write` soon after writes are committed, as long as the context lasts. A hint: it may come late, twice or not at all.
+
+        Opening it neither waits nor fails: where there is nothing to listen to now, it goes on trying.
         """
 
 

@@ -6,7 +6,8 @@ statements. Versions and the change log are the triggers' doing (alembic/version
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters import document
 from adapters.postgres.errors import once_more_if_connection_was_lost
+from adapters.postgres.listener import listening
 from adapters.postgres.tables import session_analytics as analytics_t
 from adapters.postgres.tables import session_analytics_store as store_t
 from adapters.postgres.tables import session_analytics_version as version_t
@@ -162,6 +164,10 @@ class PostgresSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed)
             return {}
         rows = await self._read(_READ_VERSIONS, {"session_ids": list(dict.fromkeys(session_ids))})
         return {SessionId(row.session_id): row.version for row in rows}
+
+    def listening(self, on_write: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        """See ChangeFeed. By LISTEN, on a connection besides the pool's."""
+        return listening(self._engine, on_write)
 
     async def _read(self, statement: sa.Executable, values: dict[str, Any]) -> list[sa.Row[Any]]:
         async def rows() -> list[sa.Row[Any]]:

@@ -40,6 +40,11 @@ class Breaker:
         self._log = structlog.get_logger(__name__)
         self.state = BreakerState.CLOSED
 
+    @property
+    def doubts(self) -> bool:
+        """Redis failed when it was asked last: a wait longer than a command's would be longer than is due."""
+        return self._failures > 0
+
     def allows(self) -> bool:
         """Whether to ask now. Whoever is told yes must report `succeeded`, `failed` or `abandoned`."""
         if self.state is BreakerState.CLOSED:

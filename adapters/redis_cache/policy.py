@@ -22,6 +22,8 @@ class CachePolicy:
     """How long "there is nothing" is remembered."""
     heartbeat_s: float = 2.0
     """The bound: without word from the truth for this long, nothing is read from Redis."""
+    relay_gather_s: float = 0.02
+    """How long writes told by the truth gather, at most, before the relay brings them to Redis."""
     lease_s: float = 15.0
     """How long one reader may take to load and store an entry before another may try."""
     follow_s_max: float = 0.5
@@ -69,6 +71,7 @@ class CachePolicy:
         need(0 <= self.ttl_jitter < 1, f"the TTL's jitter is a fraction below 1, not {self.ttl_jitter}")
         need(0 < self.absent_ttl_s <= self.ttl_s, "CACHE_ABSENT_TTL_S must be above 0 and at most DEFAULT_CACHE_TTL_HOURS")
         need(self.heartbeat_s >= 0.2, f"CACHE_STALENESS_BOUND_S must be at least 0.2, not {self.heartbeat_s}")
+        need(0 <= self.relay_gather_s < self.heartbeat_s / 3, "writes may gather for less than a third of CACHE_STALENESS_BOUND_S")
         need(0 < self.refresh_fraction <= 1, "entries are renewed after a fraction of their life, above 0 and at most 1")
         need(self.near_trust_s >= 0, f"CACHE_NEAR_TRUST_S must be at least 0, not {self.near_trust_s}")
         need(self.near_entries_max >= 0 and self.near_bytes_max > 0, "CACHE_NEAR_ENTRIES_MAX must be at least 0")

@@ -9,34 +9,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import hiredis
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
-from adapters.redis_cache.breaker import Breaker
+from adapters.redis_cache.batch import NO_REDIS, Batch, Reading
+from adapters.redis_cache.breaker import Breaker, BreakerState
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import Unavailable
 from adapters.redis_cache.stats import CacheStats
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-_NAMES_MAX: Final = 256
 _UNDER_WAY_MAX: Final = 2
-
-Value = tuple[bytes | None, bytes | None]
-"""An entry and the heartbeat, read at one moment."""
-Waiting = dict[str, list[asyncio.Future[Value | Unavailable]]]
+_BUFFER_BYTES: Final = 256 * 1024
 
 
-class CoalescedReads(asyncio.Protocol):
-    """Reads entries together with the heartbeat; each entry once an MGET, whoever and however many ask for it.
+class CoalescedReads(asyncio.BufferedProtocol):
+    """Reads entries, or their headers, together with the heartbeat; each once a command, whoever and however many ask for it.
 
-    Two MGETs may be under way; who asks meanwhile gathers for the next, so the busier it is, the larger they are. Cancelling a reader
-    touches nobody else. All answers come within the deadline, or are Unavailable.
+    Two commands may be under way; who asks meanwhile gathers for the next, so the busier it is, the larger they are. Cancelling a reader
+    touches nobody else. All answers come within the deadline, or are Unavailable. After a failure the connection is tried again beside the
+    reads: a Redis that hangs takes connections and says nothing, and one deadline tells as much as many.
     """
 
     def __init__(self, client: redis.Redis, breaker: Breaker, policy: CachePolicy, stats: CacheStats | None = None) -> None:
@@ -49,31 +43,22 @@ class CoalescedReads(asyncio.Protocol):
         self._connection: Any = None
         self._transport: asyncio.Transport | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self._buffer = bytearray(_BUFFER_BYTES)
         self._replies = hiredis.Reader(notEnoughData=_NOTHING)
-        self._waiting: Waiting = {}
-        self._under_way: deque[Waiting] = deque()
+        self._entries = Batch(headers_only=False)
+        self._headers = Batch(headers_only=True)
+        self._under_way: deque[Batch] = deque()
         self._deadline: asyncio.TimerHandle | None = None
         self._send_is_due = False
+        self._hung = False
 
-    def read(self, entry: str, heartbeat: str) -> asyncio.Future[Value | Unavailable]:
+    def read(self, entry: str, heartbeat: str) -> Reading:
         """The values under both names, at one moment after this call. All calls name the same heartbeat."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Value | Unavailable] = loop.create_future()
-        if self._transport is None and self._connecting is None and not self._breaker.allows():
-            future.set_result(Unavailable("breaker_open"))
-            return future
-        self._heartbeat = heartbeat
-        waiting = self._waiting.get(entry)
-        if waiting is None:
-            self._waiting[entry] = [future]
-        else:
-            waiting.append(future)
-            self._stats.count("mget_joined")
-        if not self._send_is_due:
-            # Runs after everybody who is ready in this turn of the loop has asked.
-            self._send_is_due = True
-            loop.call_soon(self._send)
-        return future
+        return self._join(self._entries, entry, heartbeat)
+
+    def read_header(self, entry: str, heartbeat: str) -> Reading:
+        """As `read`, of the entry only its header (empty if there is none): for who has the rest."""
+        return self._join(self._headers, entry, heartbeat)
 
     async def aclose(self) -> None:
         """Closes the connection; who still waits is told that Redis is unavailable."""
@@ -83,10 +68,14 @@ class CoalescedReads(asyncio.Protocol):
         self._fail("connection", to_connect=False, blame=False)
         await asyncio.sleep(0)  # The transport closes its socket in the next turn of the loop.
 
-    def data_received(self, data: bytes) -> None:
-        """Replies come in the order of the MGETs."""
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - the protocol's signature
+        """Where the transport puts what arrives: always the same memory, which would else be taken and given back for every reply."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Replies come in the order of the commands."""
         try:
-            self._replies.feed(data)
+            self._replies.feed(self._buffer, 0, nbytes)  # type: ignore[arg-type]  # any buffer will do
             while (reply := self._replies.gets()) is not _NOTHING:
                 if not isinstance(reply, hiredis.PushNotification):
                     self._answer(reply)
@@ -98,22 +87,46 @@ class CoalescedReads(asyncio.Protocol):
         if self._transport is not None:
             self._fail("connection", to_connect=False)
 
+    def _join(self, batch: Batch, entry: str, heartbeat: str) -> Reading:
+        loop = asyncio.get_running_loop()
+        future: Reading = loop.create_future()
+        if self._transport is None and (self._hung or self._breaker.state is not BreakerState.CLOSED):
+            future.set_result(Unavailable(self._probe()))
+            return future
+        self._heartbeat = heartbeat
+        if batch.ask(entry, future):
+            self._stats.count("reads_joined")
+        if not self._send_is_due:
+            # Runs after everybody who is ready in this turn of the loop has asked.
+            self._send_is_due = True
+            loop.call_soon(self._send)
+        return future
+
     def _send(self) -> None:
         self._send_is_due = False
         if self._transport is None:
-            if self._connecting is None and self._waiting:
+            if self._connecting is None and (self._entries.waiting or self._headers.waiting):
                 self._connecting = asyncio.create_task(self._connect())
             return
-        while self._waiting and len(self._under_way) < _UNDER_WAY_MAX:
-            if len(self._waiting) <= _NAMES_MAX:
-                asked, self._waiting = self._waiting, {}
-            else:
-                asked = {name: self._waiting.pop(name) for name in list(islice(self._waiting, _NAMES_MAX))}
-            if not self._under_way:
-                self._deadline = asyncio.get_running_loop().call_later(self._command_s, self._late)
-            self._under_way.append(asked)
-            self._stats.asked(len(asked))
-            self._transport.write(hiredis.pack_command(("MGET", *asked, self._heartbeat)))  # type: ignore[arg-type]  # its stub says one
+        while len(self._under_way) < _UNDER_WAY_MAX and (self._entries.waiting or self._headers.waiting):
+            # Many leave as two halves, so that from then on the server works at one half while we work at the other.
+            batch = (self._headers if self._headers.waiting else self._entries).split(halve=not self._under_way)
+            self._ask(self._transport, batch)
+
+    def _ask(self, transport: asyncio.Transport, batch: Batch) -> None:
+        if not self._under_way:
+            self._deadline = asyncio.get_running_loop().call_later(self._command_s, self._late)
+        self._under_way.append(batch)
+        self._stats.asked(len(batch.waiting), headers_only=batch.headers_only)
+        transport.write(batch.command(self._heartbeat))
+
+    def _probe(self) -> str:
+        """Connects, if it is time; why nobody waits for that."""
+        if self._connecting is None:
+            if not self._breaker.allows():
+                return "breaker_open"
+            self._connecting = asyncio.create_task(self._connect())
+        return "reconnecting"
 
     async def _connect(self) -> None:
         try:
@@ -131,37 +144,41 @@ class CoalescedReads(asyncio.Protocol):
         self._connecting = None
         self._replies = hiredis.Reader(notEnoughData=_NOTHING)
         # The one reach behind redis-py's interface; a test would notice if it moved.
-        self._transport = self._connection._writer.transport
-        self._transport.set_protocol(self)
-        self._send()
+        transport = self._transport = self._connection._writer.transport
+        transport.set_protocol(self)
+        self._hung = False
+        if self._entries.waiting or self._headers.waiting:
+            self._send()
+        else:  # Of the probe the heartbeat alone is asked.
+            self._ask(transport, Batch(headers_only=False))
 
     def _answer(self, reply: Any) -> None:
         if not self._under_way:
             return self._fail("connection", to_connect=False)
-        asked = self._under_way.popleft()
+        batch = self._under_way[0]
+        if batch.preamble:
+            # An error here comes again, as the answer to EXEC.
+            batch.preamble -= 1
+            return None
+        self._under_way.popleft()
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = asyncio.get_running_loop().call_later(self._command_s, self._late) if self._under_way else None
         if isinstance(reply, hiredis.ReplyError):  # The server is there and says no.
             self._breaker.succeeded()
             self._stats.redis_failed("response")
-            _tell(asked.values(), Unavailable("response"))
-        elif not _is_answer(reply, len(asked) + 1):  # Anything that speaks the protocol may stand at the address.
-            _tell(asked.values(), Unavailable("connection"))
+            batch.tell(Unavailable("response"))
+        elif not isinstance(reply, list) or not batch.answer(reply):  # Anything that speaks the protocol may stand at the address.
+            batch.tell(NO_REDIS)
             return self._fail("connection", to_connect=False)
         else:
             self._breaker.succeeded()
-            heartbeat = reply[-1]
-            for futures, value in zip(asked.values(), reply, strict=False):
-                answer = (value, heartbeat)
-                for future in futures:
-                    if not future.done():  # Whoever waited may have been cancelled.
-                        future.set_result(answer)
-        if self._waiting:
+        if self._entries.waiting or self._headers.waiting:
             self._send()
         return None
 
     def _late(self) -> None:
+        self._hung = True
         self._fail("timeout", to_connect=False)
 
     def _fail(self, reason: str, *, to_connect: bool, blame: bool = True) -> None:
@@ -178,20 +195,10 @@ class CoalescedReads(asyncio.Protocol):
             self._stats.redis_failed(reason)
         answer = Unavailable(reason)
         while self._under_way:
-            _tell(self._under_way.popleft().values(), answer)
-        waiting, self._waiting = self._waiting, {}
-        _tell(waiting.values(), answer)
+            self._under_way.popleft().tell(answer)
+        for batch in (self._headers, self._entries):
+            batch.tell(answer)
+            batch.waiting = {}
 
 
 _NOTHING: Final = object()
-
-
-def _is_answer(reply: Any, length: int) -> bool:
-    return isinstance(reply, list) and len(reply) == length and all(value is None or type(value) is bytes for value in reply)
-
-
-def _tell(waiting: Iterable[list[asyncio.Future[Value | Unavailable]]], answer: Unavailable) -> None:
-    for futures in waiting:
-        for future in futures:
-            if not future.done():
-                future.set_result(answer)

@@ -17,9 +17,12 @@ entry of an older one is a miss.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import secrets
+import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,7 +39,7 @@ from domain.ports import ChangeFeed
 # A pass that takes longer than this is given up; the next begins.
 _MARK_LIFE_MS: Final = 60_000
 _TRIES: Final = 4
-# A heartbeat with this share of its life left was renewed lately, and saves a pass.
+# A heartbeat with this share of its life left was renewed lately, and saves a pass that nothing calls for.
 _FRESH_SHARE: Final = 0.8
 _OUT_OF_THE_WAY_S: Final = 0.02
 
@@ -62,9 +65,9 @@ class _Position:
 
 
 class Relay:
-    """Makes one pass at a time; its owner calls for one every `pause_s`.
+    """Makes one pass at a time: every third of the bound at the latest, and soon after the feed says that something was written.
 
-    Any number of processes may do so: of two passes that overlap, one is undone, and a heartbeat renewed lately saves a pass.
+    Any number of processes may do so: of two passes that overlap, one is undone, and a pass that another made in time saves ours.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Relay:
         *,
         stats: CacheStats,
         jitter: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._feed = feed
         self._server = server
@@ -85,19 +89,45 @@ class Relay:
         self._policy = policy
         self._stats = stats
         self._jitter = jitter
+        self._clock = clock
+        self._written = asyncio.Event()
+        self._written_at_s = 0.0
         self._log = structlog.get_logger(__name__)
         self._in_step = True
         self.keys: Keys | None = None
         """The keys of the store behind the feed; None until it has told its identity once."""
 
-    async def catch_up(self, *, unless_fresh: bool = False) -> bool:
-        """One pass; True if the heartbeat was renewed (or, `unless_fresh`, was renewed lately by another). Raises nothing of its own."""
+    def listening(self) -> AbstractAsyncContextManager[None]:
+        """While it lasts, `next_pass` comes soon after a write."""
+        return self._feed.listening(self._hear)
+
+    async def begin(self) -> None:
+        """A pass now, unless there was one lately."""
+        await self.catch_up(unless_newer_than_s=self._policy.heartbeat_s * (1 - _FRESH_SHARE))
+
+    async def next_pass(self) -> None:
+        """Waits until it is time for a pass, and makes it."""
+        # A third of the bound at most, jittered so that processes do not meet.
+        pause_s = self._policy.heartbeat_s / 3 * (0.8 + 0.2 * self._jitter())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._written.wait()
+        if not self._written.is_set():
+            await self.begin()
+            return
+        # Writes gather a moment, and of several processes the first passes for all.
+        await asyncio.sleep(self._policy.relay_gather_s * (0.25 + 0.75 * self._jitter()))
+        self._written.clear()
+        await self.catch_up(unless_newer_than_s=self._clock() - self._written_at_s)
+
+    async def catch_up(self, *, unless_newer_than_s: float = 0.0) -> bool:
+        """One pass; True if the heartbeat was renewed, or if a pass began less than so long ago. Raises nothing of its own."""
         passed: bool | None = None
         try:
             if self.keys is None:
                 self.keys = Keys.of(self._prefix, await self._feed.store_id())
             for _ in range(_TRIES):
-                passed = await self._pass(self.keys, unless_fresh)
+                passed = await self._pass(self.keys, unless_newer_than_s)
                 if passed is not None:
                     break
                 await asyncio.sleep(_OUT_OF_THE_WAY_S * self._jitter())
@@ -111,15 +141,16 @@ class Relay:
             self._log.info("cache_in_step") if passed else self._log.warning("cache_out_of_step")
         return bool(passed)
 
-    def pause_s(self) -> float:
-        """How long to wait before the next pass: a third of the bound at most, jittered so that processes do not meet."""
-        return self._policy.heartbeat_s / 3 * (0.8 + 0.2 * self._jitter())
+    def _hear(self) -> None:
+        self._written_at_s = self._clock()
+        self._written.set()
 
-    async def _pass(self, keys: Keys, unless_fresh: bool) -> bool | None:
+    async def _pass(self, keys: Keys, unless_newer_than_s: float) -> bool | None:
         """True if the cache is in step now, False if this cannot be told, None if another pass came in between."""
         nonce, began_s = secrets.token_hex(16), self._stats.clock()
         bound_ms = round(self._policy.heartbeat_s * 1000)
-        fresh_ms = round(bound_ms * _FRESH_SHARE) if unless_fresh else bound_ms
+        # The heartbeat dates from when the last pass began, so what is left of it tells how long ago that was.
+        fresh_ms = bound_ms - math.floor(1000 * unless_newer_than_s)
         names = [keys.mark, keys.position, keys.heartbeat]
         marked = await self._server.run(self._scripts.mark, names, [nonce, _MARK_LIFE_MS, fresh_ms])
         if isinstance(marked, Unavailable):

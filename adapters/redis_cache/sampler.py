@@ -29,6 +29,7 @@ from domain.session import SessionId
 
 # Looked at again in every look, so they are bounded, however much is wrong.
 _SUSPECTS_MAX: Final = 150
+_LOOKS_PER_BOUND: Final = 4
 
 
 _Where = tuple[Literal["near", "redis"], SessionId]
@@ -43,7 +44,7 @@ class _Newer:
 
 
 class StalenessSampler:
-    """Looks once in `policy.sampler_s`; while something outdated is served, whenever it is asked to."""
+    """Makes one look at a time; its owner calls for one every `pause_s`."""
 
     def __init__(
         self,
@@ -61,9 +62,9 @@ class StalenessSampler:
         self._stats = stats
         self._clock = clock
         self._every_s = policy.sampler_s
+        self._again_s = policy.heartbeat_s / _LOOKS_PER_BOUND
         # A copy in the process may be older than Redis by the time it is trusted.
         self._bound_s: dict[str, float] = {"redis": policy.heartbeat_s, "near": policy.heartbeat_s + policy.near_trust_s}
-        self._due_at_s = clock() + policy.sampler_s
         self._suspects: dict[_Where, _Newer] = {}
         self._beyond = False
         self._log = structlog.get_logger(__name__)
@@ -71,15 +72,15 @@ class StalenessSampler:
         """How long the most outdated of what would have been served at the last look had been so; 0 normally."""
         stats.gauge("stale_age_s", lambda: self.stale_age_s)
 
+    def pause_s(self) -> float | None:
+        """How long to wait before the next look: what is outdated is looked at again soon. None: never look."""
+        if self._every_s == 0:
+            return None
+        return min(self._every_s, self._again_s) if self._suspects else self._every_s
+
     async def look(self, keys: Keys) -> None:
-        """One look, if one is due. Where Redis or the truth cannot be asked, there is nothing to compare."""
-        now_s = self._clock()
-        if self._every_s == 0 or (now_s < self._due_at_s and not self._suspects):
-            return
-        session_ids = {session_id for _, session_id in self._suspects}
-        if now_s >= self._due_at_s:
-            self._due_at_s = now_s + self._every_s
-            session_ids.update(self._stats.recent)
+        """One look. Where Redis or the truth cannot be asked, there is nothing to compare."""
+        session_ids = {*self._stats.recent, *(session_id for _, session_id in self._suspects)}
         if session_ids:
             await self._compare(keys, list(session_ids))
 

@@ -14,7 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import InvalidResponse, NoScriptError, RedisError, ResponseError
 
-from adapters.redis_cache.breaker import Breaker
+from adapters.redis_cache.breaker import Breaker, BreakerState
 from adapters.redis_cache.policy import CachePolicy
 from domain.errors import InvalidSettings
 
@@ -26,7 +26,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Redis was not asked or did not answer as it should: breaker_open, timeout, connection, response. Not a miss: nothing is known."""
+    """Redis was not asked (breaker_open, reconnecting) or did not answer as it should (timeout, connection, response).
+
+    Not a miss: nothing is known.
+    """
 
     reason: str
 
@@ -129,8 +132,7 @@ class CacheServer:
         if not self.breaker.allows():
             return Unavailable("breaker_open")
         try:
-            # After a failure the next exchange has to connect again, which may take longer than a command should.
-            async with asyncio.timeout(self._command_s if self._connected else self._connect_s):
+            async with asyncio.timeout(self._deadline_s()):
                 answer = await exchange()
         except ResponseError:
             # The server is there and says no: a script's error, a read-only replica, no memory. Asking the next thing is cheap.
@@ -156,6 +158,12 @@ class CacheServer:
                 await self._client.aclose()
         except (RedisError, OSError, TimeoutError):
             return
+
+    def _deadline_s(self) -> float:
+        """To connect takes longer than a command. Where Redis has just failed nobody waits for that but the breaker's one probe."""
+        if self._connected or (self.breaker.doubts and self.breaker.state is BreakerState.CLOSED):
+            return self._command_s
+        return self._connect_s
 
     def _failed(self, reason: str) -> Unavailable:
         self.breaker.failed(to_connect=not self._connected)

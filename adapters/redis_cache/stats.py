@@ -25,7 +25,7 @@ COUNTS_BY_SUBJECT: Final[Mapping[str, tuple[str, ...]]] = {
     "stores": ("fills", "fills_refused", "damaged", "too_large", "bytes_stored", "document_bytes", "payload_bytes"),
     "writes": ("invalidations", "invalidations_lost"),
     "exchanges": (
-        "mgets", "mget_keys", "mget_joined", "database_joined",
+        "entry_commands", "entry_keys", "header_commands", "header_keys", "reads_joined", "database_joined",
         "redis_timeouts", "redis_connection_errors", "redis_refusals",
         "database_busy", "database_unavailable", "database_refused", "database_not_ready", "database_invalid", "database_errors",
         "breaker_opened", "breaker_probed", "breaker_closed",
@@ -84,7 +84,8 @@ class CacheStats:
     Writes: invalidations, invalidations_lost: those that Redis acknowledged, and those left to the relay.
 
     Exchanges:
-    - mgets, mget_keys: commands that left, and the entries they asked for; mget_joined: reads that had their key asked by another's.
+    - entry_commands, entry_keys: that left for single reads, and the entries they asked for; header_commands, header_keys: the same for
+      headers, by who has the rest; reads_joined: reads whose key another's had asked for already.
     - database_joined: reads past Redis that shared another's read of the truth.
     - redis_timeouts, redis_connection_errors, redis_refusals: exchanges with Redis that failed, and how.
     - database_busy: reads that never had their turn at the truth; database_KIND: that failed, by the kinds of domain/errors.py.
@@ -138,10 +139,10 @@ class CacheStats:
         """A single read that began then has its answer now, from this tier."""
         self._latencies[tier].observe(self.clock() - began_s)
 
-    def asked(self, keys: int) -> None:
-        """An MGET left, for so many entries."""
-        self._counts["mgets"] += 1
-        self._counts["mget_keys"] += keys
+    def asked(self, keys: int, *, headers_only: bool) -> None:
+        """A command left, for so many entries or headers."""
+        self._counts["header_commands" if headers_only else "entry_commands"] += 1
+        self._counts["header_keys" if headers_only else "entry_keys"] += keys
 
     def bypassed(self, reason: str, reads: int = 1) -> None:
         """Redis could not be used for so many reads, for this reason."""

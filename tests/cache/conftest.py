@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,7 +47,7 @@ Truth = MemorySessionAnalyticsRepository | PostgresSessionAnalyticsRepository
 
 
 class WatchedRepository(SessionAnalyticsRepository, ChangeFeed):
-    """Another repository, that counts its reads, and waits or fails on demand."""
+    """Another repository, that counts its reads, and waits or fails on demand. It tells of writes if it is `telling`."""
 
     def __init__(self, inner: Truth) -> None:
         self.inner = inner
@@ -60,6 +60,7 @@ class WatchedRepository(SessionAnalyticsRepository, ChangeFeed):
         self.may_answer.set()
         self.failing = False
         self.feed_failing = False
+        self.telling = False
         self.after_each_look: Callable[[], Awaitable[None]] | None = None
 
     async def _pass(self, *session_ids: SessionId) -> None:
@@ -119,6 +120,9 @@ class WatchedRepository(SessionAnalyticsRepository, ChangeFeed):
         if self.feed_failing:
             raise StorageUnavailable("the test says so")
         return await self.inner.versions_of(session_ids)
+
+    def listening(self, on_write: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        return self.inner.listening(on_write) if self.telling else nullcontext()
 
 
 @dataclass

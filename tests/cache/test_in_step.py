@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -374,3 +375,36 @@ async def test_a_prefix_that_cannot_be_used_is_refused_when_the_cache_is_made(re
     truth = MemorySessionAnalyticsRepository()
     with pytest.raises(InvalidSettings, match="REDIS_KEY_PREFIX"):
         cached(truth, truth, redis_url=redis_url, key_prefix=prefix, policy=QUIET)
+
+
+async def test_a_write_past_every_cache_reaches_redis_long_before_the_bound(caches_over_either: Caches) -> None:
+    caches_over_either.truth.telling = True
+    policy = replace(QUIET, heartbeat_s=600.0)  # By polling alone it would take minutes.
+    caches = [await caches_over_either.open(policy) for _ in range(3)]
+    session_id = new_id()
+    await caches[0].save(edition(session_id, 1))
+    for number in range(2, 6):
+        for cache in caches:
+            await eventually(lambda cache=cache: cached_in(cache, session_id), bool)  # type: ignore[misc]
+        await caches_over_either.truth.inner.save(edition(session_id, number))
+        for cache in caches:
+            await eventually(lambda cache=cache: number_in(cache, session_id), lambda found, number=number: found == number)  # type: ignore[misc]
+
+
+async def test_of_several_processes_that_hear_of_a_write_few_pass(caches: Caches) -> None:
+    caches.truth.telling = True
+    looks = 0
+
+    async def count() -> None:
+        nonlocal looks
+        looks += 1
+
+    for _ in range(8):
+        await caches.open(replace(QUIET, heartbeat_s=600.0))
+    await asyncio.sleep(0.1)
+    caches.truth.after_each_look = count
+    for number in range(1, 11):
+        await caches.truth.inner.save(edition(new_id(), number))
+        await asyncio.sleep(0.1)
+    # Eight processes heard of ten writes. Passes that overlap may be undone and repeated.
+    assert 10 <= looks <= 40

@@ -49,8 +49,8 @@ async def test_every_read_and_write_is_counted_once(caches: Caches, truth: Watch
         "too_large": 0,
         "bypasses": 2,
         "bypasses_not_in_step": 2,
-        "mgets": 7,
-        "mget_keys": 7,
+        "entry_commands": 7,
+        "entry_keys": 7,
         "relay_passes": 1,
         "relay_changes": 0,
         "relay_epochs": 1,
@@ -137,7 +137,7 @@ async def test_reads_that_joined_others_are_counted(caches: Caches, truth: Watch
     await asyncio.gather(*(cache.get(session_id) for _ in range(10)))
     after = cache.stats.snapshot().counters
     grown = {name: after[name] - before[name] for name in COUNTS if after[name] != before[name]}
-    assert grown == {"hits": 10, "mgets": 1, "mget_keys": 1, "mget_joined": 9}
+    assert grown == {"hits": 10, "entry_commands": 1, "entry_keys": 1, "reads_joined": 9}
 
 
 async def test_reads_past_redis_that_shared_one_of_the_truth_are_counted(
@@ -201,7 +201,7 @@ async def test_the_relay_counts_what_it_was_told(caches: Caches, truth: WatchedR
     for _ in range(3):
         await truth.inner.save(edition(new_id(), 1))
     assert await one._relay.catch_up()
-    assert await other._relay.catch_up(unless_fresh=True)
+    assert await other._relay.catch_up(unless_newer_than_s=30.0)
     assert await one._relay.catch_up()
     counts = [cache.stats.snapshot().counters for cache in (one, other)]
     assert [count["relay_epochs"] for count in counts] == [1, 0]

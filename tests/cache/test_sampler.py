@@ -57,7 +57,7 @@ async def test_a_cache_in_step_is_compared_and_found_so(caches_over_either: Cach
         await cache.get(session_id)
     await cache.delete(session_ids[0])
     for _ in range(3):
-        clock.now_s += QUIET.sampler_s
+        clock.now_s += 5.0
         await sampler.look(await caches.keys())
     assert sampled(cache) == (12, 0, 0)
     assert sampler.stale_age_s == 0
@@ -70,13 +70,13 @@ async def test_an_entry_that_stays_outdated_is_noticed_and_its_age_grows(caches_
     await cache.save(edition(session_id, 1))
     await cache.get(session_id)
     await caches.truth.inner.save(edition(session_id, 2))  # Nobody tells the cache: its relay passes once in 20 s.
-    clock.now_s += QUIET.sampler_s
+    clock.now_s += 5.0
     ages = []
     for _ in range(4):
         await sampler.look(keys)
         ages.append(sampler.stale_age_s)
         clock.now_s += 1.0
-    assert ages == [0.0, 1.0, 2.0, 3.0]  # From when it was first seen; looked at again without waiting for the next time.
+    assert ages == [0.0, 1.0, 2.0, 3.0]  # From when it was first seen.
     assert sampled(cache) == (4, 4, 1)
     assert cache.stats.snapshot().histograms["stale_age_s"].count == 4
     assert await cache._relay.catch_up()
@@ -91,7 +91,7 @@ async def test_a_copy_in_the_process_is_compared_too(caches: Caches, truth: Watc
     await cache.get(session_id, freshness=Freshness.FRESH)
     await truth.inner.save(edition(session_id, 2))
     await cache._relay.catch_up()  # Redis is in step; the copy is not.
-    clock.now_s += QUIET.sampler_s
+    clock.now_s += 5.0
     for _ in range(2):
         await sampler.look(keys)
         clock.now_s += 2.5
@@ -110,10 +110,10 @@ async def test_what_redis_holds_and_no_read_would_believe_is_not_compared(
     await cache.get(session_id)
     await truth.inner.save(edition(session_id, 2))
     await raw.delete(keys.heartbeat)
-    clock.now_s += QUIET.sampler_s
+    clock.now_s += 5.0
     await sampler.look(keys)
     await raw.set(keys.heartbeat, b"another!")
-    clock.now_s += QUIET.sampler_s
+    clock.now_s += 5.0
     await sampler.look(keys)
     assert sampled(cache) == (0, 0, 0)
 
@@ -128,7 +128,7 @@ async def test_what_is_no_entry_is_not_compared(caches: Caches, truth: WatchedRe
     await raw.set(keys.entry(spoilt_id), spoilt)
     await raw.delete(keys.entry(listed_id))
     await raw.rpush(keys.entry(listed_id), "of another type")
-    clock.now_s += QUIET.sampler_s
+    clock.now_s += 5.0
     await sampler.look(keys)
     assert sampled(cache) == (1, 0, 0)
 
@@ -139,7 +139,7 @@ async def test_a_truth_that_went_back_is_not_held_against_the_cache(caches: Cach
     await cache.save(edition(session_id, 1))
     await cache.get(session_id)
     await truth.inner.save(edition(session_id, 2))
-    clock.now_s += QUIET.sampler_s
+    clock.now_s += 5.0
     await sampler.look(keys)
     inner: Any = truth.inner
     inner._versions[session_id] = 1  # As after a restore from backup.
@@ -157,7 +157,7 @@ async def test_an_entry_that_was_renewed_and_is_outdated_again_is_not_taken_for_
     await cache.get(session_id)
     for number in (1, 2, 3):
         await truth.inner.save(edition(session_id, number))
-        clock.now_s += QUIET.sampler_s
+        clock.now_s += 5.0
         await sampler.look(keys)
         assert sampler.stale_age_s == 0
         await cache._relay.catch_up()
@@ -171,47 +171,68 @@ async def test_without_redis_or_the_truth_there_is_nothing_to_compare(own_redis:
     await cache.save(edition(session_id, 1))
     await cache.get(session_id)
     truth.feed_failing = True
-    clock.now_s += QUIET.sampler_s
+    clock.now_s += 5.0
     await sampler.look(keys)
     truth.feed_failing = False
     own_redis.kill()
-    clock.now_s += QUIET.sampler_s
+    clock.now_s += 5.0
     await sampler.look(keys)
     assert sampled(cache) == (0, 0, 0)
 
 
-async def test_it_looks_no_more_often_than_it_is_told_and_at_few_sessions(caches: Caches, truth: WatchedRepository, redis_url: str) -> None:
+async def test_a_look_is_one_small_exchange_whatever_was_read(caches: Caches, truth: WatchedRepository, redis_url: str) -> None:
     async with Proxy.to_redis(redis_url) as proxy:
         cache, clock, keys = await caches.open(url=proxy.redis_url), Clock(), await caches.keys()
         sampler = sampler_of(cache, truth, clock)
+        await sampler.look(keys)
+        assert sampled(cache) == (0, 0, 0)
         session_ids = [new_id() for _ in range(200)]
         for session_id in session_ids:
             await cache.save(edition(session_id, 1))
             await cache.get(session_id)
         proxy.sent.clear()
-        for _ in range(10):
-            await sampler.look(keys)
-        assert proxy.sent == []
-        clock.now_s += QUIET.sampler_s
-        for _ in range(10):
-            await sampler.look(keys)
+        await sampler.look(keys)
         commands = redis_commands(proxy.sent)
         assert (commands.count("MULTI"), commands.count("EXEC"), commands.count("GETRANGE"), commands.count("GET")) == (1, 1, 50, 1)
         assert sampled(cache) == (50, 0, 0)
         await cache.aclose()
 
 
-async def test_it_is_off_where_its_setting_is_zero(caches: Caches, truth: WatchedRepository, keys: Keys) -> None:
+async def test_what_is_outdated_is_looked_at_again_soon(caches: Caches, truth: WatchedRepository, keys: Keys) -> None:
     cache, clock, session_id = await caches.open(), Clock(), new_id()
-    sampler = sampler_of(cache, truth, clock, replace(QUIET, sampler_s=0.0))
+    sampler = sampler_of(cache, truth, clock)  # Its bound is 2 s.
+    assert sampler.pause_s() == QUIET.sampler_s == 5.0
     await cache.save(edition(session_id, 1))
     await cache.get(session_id)
-    clock.now_s += 1e6
+    await truth.inner.save(edition(session_id, 2))
     await sampler.look(keys)
-    assert sampled(cache) == (0, 0, 0)
+    assert sampler.pause_s() == 0.5
+    assert await cache._relay.catch_up()
+    await sampler.look(keys)
+    assert sampler.pause_s() == 5.0
 
 
-# In the owner's loop, with the cache's own sampler and time as it passes
+async def test_what_is_suspected_is_bounded(caches: Caches, truth: WatchedRepository, keys: Keys) -> None:
+    cache, clock = await caches.open(), Clock()
+    sampler = sampler_of(cache, truth, clock)
+    for _ in range(8):
+        session_ids = [new_id() for _ in range(50)]
+        for session_id in session_ids:
+            await cache.save(edition(session_id, 1))
+            await cache.get(session_id)
+            await truth.inner.save(edition(session_id, 2))
+        await sampler.look(keys)
+    assert sampled(cache) == (50 + 100 + 150 + 5 * 200,) * 2 + (0,)
+
+
+async def test_it_is_off_where_its_setting_is_zero(caches: Caches) -> None:
+    cache = await caches.open(replace(QUIET, sampler_s=0.0))
+    assert cache._sampler.pause_s() is None
+    assert cache._sampling is not None
+    await asyncio.wait_for(cache._sampling, 10)  # Ends by itself.
+
+
+# In the cache's own task, with time as it passes
 
 
 async def write_past_the_cache(cache: Cached, truth: WatchedRepository, session_ids: list[SessionId], rounds: int) -> None:

@@ -178,3 +178,26 @@ async def test_a_memory_forgets_its_oldest_changes_and_says_so() -> None:
     await store.save(edition(session_id, 10_000))
     assert (await store.changes_since(old)).changes is None
     assert await told_since(store, late) == {session_id: 10_001}
+
+
+async def test_whoever_listens_is_told_of_writes_soon(store: Store) -> None:
+    told = 0
+
+    def tell() -> None:
+        nonlocal told
+        told += 1
+
+    async def so_far() -> int:
+        return told
+
+    async with store.listening(tell):
+        await asyncio.sleep(0)
+        for number in range(1, 4):
+            before = told
+            await store.save(edition(new_id(), number))
+            await eventually(so_far, lambda now, before=before: now > before)  # type: ignore[misc]  # a lambda's default has no type
+    await asyncio.sleep(0.05)
+    over = told
+    await store.save(edition(new_id(), 1))
+    await asyncio.sleep(0.1)
+    assert told == over, "nobody listens any more"

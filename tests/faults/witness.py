@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
@@ -85,6 +85,9 @@ class NotedTruth(SessionAnalyticsRepository, ChangeFeed):
 
     async def versions_of(self, session_ids: Collection[SessionId]) -> dict[SessionId, int]:
         return await self._inner.versions_of(session_ids)
+
+    def listening(self, on_write: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        return self._inner.listening(on_write)
 
 
 class Witness:
