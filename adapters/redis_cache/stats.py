@@ -68,40 +68,9 @@ class StatsSnapshot:
 
 
 class CacheStats:
-    """Counts of one process since it began, by name.
+    """Counts of one process since it began, by name. docs/caching.md, "What it counts", says what each means.
 
-    Reads:
-    - near_hits: answered from the process's own copies; hits: answered from Redis; absent_hits: of those, "there is nothing".
-    - followed: answered from what another process stored meanwhile; coalesced: from what another caller in this process was loading.
-    - misses: the truth was asked, because Redis did not have it; bypasses, bypasses_REASON: because Redis could not be used.
-    - stale_answers: served past their promise, because the truth failed.
-
-    Stores:
-    - fills, fills_refused: stored, and not stored because somebody wrote meanwhile or Redis failed; bytes_stored: headers and payloads.
-    - document_bytes, payload_bytes: of what was coded to be stored, before and after compression.
-    - damaged: keys that held no entry; too_large: documents above the limit.
-
-    Writes: invalidations, invalidations_lost: those that Redis acknowledged, and those left to the relay.
-
-    Exchanges:
-    - entry_commands, entry_keys: that left for single reads, and the entries they asked for; header_commands, header_keys: the same for
-      headers, by who has the rest; reads_joined: reads whose key another's had asked for already.
-    - database_joined: reads past Redis that shared another's read of the truth.
-    - redis_timeouts, redis_connection_errors, redis_refusals: exchanges with Redis that failed, and how.
-    - database_busy: reads that never had their turn at the truth; database_KIND: that failed, by the kinds of domain/errors.py.
-    - breaker_opened, breaker_probed, breaker_closed: its transitions.
-
-    Relay: relay_passes, relay_passes_spared (another process had just made one), relay_passes_failed; relay_changes: told by the log;
-    relay_epochs: begun, because the log could not tell.
-
-    Sampler: sampled: comparisons with the truth's version; sampled_outdated: that found an older one; sampled_beyond_bound: older for
-    longer than is promised.
-
-    Histograms: latency_near_s and latency_redis_s, of single reads as their callers see them, decoding included, one in NEAR_TIMED_EVERY
-    near ones; latency_database_s, of reads of the truth by the cache; stale_age_s, of comparisons that found an outdated entry, how long at
-    least it had been so.
-
-    `recent` are sessions hit lately, for the sampler.
+    To export everything, take a `snapshot`. `clock` is what moments given to its methods are by; `recent` are sessions hit lately.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.perf_counter) -> None:
