@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 
@@ -27,7 +27,7 @@ class Proxy:
         self.answering.set()
 
     @classmethod
-    def to_redis(cls, url: str) -> Proxy:
+    def to_redis(cls, url: str) -> Self:
         """A proxy to the server of a redis:// or unix:// URL."""
         if url.startswith("unix://"):
             return cls(None, None, url.removeprefix("unix://").partition("?")[0])
@@ -35,7 +35,7 @@ class Proxy:
         return cls(place.host, place.port, None)
 
     @classmethod
-    def to_postgres(cls, url: str) -> Proxy:
+    def to_postgres(cls, url: str) -> Self:
         """A proxy to the server of a PostgreSQL URL; `postgres_url` is where clients find it."""
         place = sa.make_url(url)
         folder = place.query.get("host")
@@ -43,7 +43,7 @@ class Proxy:
             return cls(None, None, f"{folder}/.s.PGSQL.{place.query.get('port', '5432')}")
         return cls(place.host, place.port, None)
 
-    async def __aenter__(self) -> Proxy:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self

@@ -24,8 +24,8 @@ _NOISE: Final = b"\0<html>502 Bad Gateway</html>\r\n"
 
 
 class TroubledProxy(Proxy):
-    """A proxy that misbehaves as `mode` says: "cut" ends connections and refuses new ones, "slow" passes answers on after `slow_s`, "silent"
-    keeps them until the mode changes, "garbled" sends noise in their place.
+    """A proxy that misbehaves as `mode` says: "cut" ends connections and refuses new ones, "slow" passes answers on after `slow_s`,
+    "silent" keeps them until the mode changes, "garbled" sends noise in their place.
 
     Requests always arrive whole: of a request that was changed on its way no protocol without checksums of its own can know.
     """
@@ -57,7 +57,7 @@ class TroubledProxy(Proxy):
                     await self.answering.wait()
                     if self.mode == "slow":
                         await asyncio.sleep(self.slow_s)
-                    piece = _NOISE if self.mode == "garbled" else piece  # noqa: PLW2901 - that is the trouble
+                    piece = _NOISE if self.mode == "garbled" else piece
                 writer.write(piece)
                 await writer.drain()
 
@@ -82,7 +82,6 @@ class PatientRepository(SessionAnalyticsRepository):
         self._inner = inner
         self._bound_s = bound_s
         self._tries = tries
-        self.tried_again = 0
 
     async def get(
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
@@ -118,5 +117,5 @@ class PatientRepository(SessionAnalyticsRepository):
             try:
                 return await call()
             except StorageUnavailable:
-                self.tried_again += 1
+                continue
         return await call()

@@ -8,14 +8,16 @@ from dataclasses import asdict
 from typing import Any
 
 import msgspec
+from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from adapters.entrypoints.console import ExitCode, err, fail, out
-from adapters.entrypoints.tables import NOTHING, number, percent
+from adapters.entrypoints.tables import NOTHING, duration, number, percent
+from adapters.redis_cache.inspection import CacheContents
 from adapters.redis_cache.server import Unavailable
 from adapters.redis_cache.session_analytics import RedisCachedSessionAnalyticsRepository
-from adapters.redis_cache.stats import hit_rate
+from adapters.redis_cache.stats import COUNTS_BY_SUBJECT, TIERS, compression_ratio, hit_rate
 from adapters.settings import Settings
 from container import Container, resolve
 from domain.errors import InvalidSettings
@@ -29,21 +31,46 @@ async def stats(app: Container, settings: Settings, *, as_json: bool) -> ExitCod
     contents = await repository.contents()
     if isinstance(contents, Unavailable):
         fail(f"the cache cannot be asked ({contents.reason}); emg-sessions cache health says more", ExitCode.STORAGE)
-    rate = hit_rate(contents.counts)
     if as_json:
-        document = asdict(contents) | {"performance_stats": {"hit_rate": rate, **contents.counts}}
-        del document["counts"]
-        _write_json(document)
-        return ExitCode.OK
+        _write_json(contents.as_document())
+    else:
+        out.print(_stored(contents), _took(contents), _counted(contents), sep="\n")
+    return ExitCode.OK
+
+
+def _stored(contents: CacheContents) -> Table:
     table = Table(show_header=False, pad_edge=False)
-    table.add_row("hit rate", percent(rate))
+    table.add_row("hit rate", percent(hit_rate(contents.counts)))
     table.add_row("entries", str(contents.entries) if contents.entries is not None else "more than were looked at")
     table.add_row("memory an entry", f"{number(contents.entry_bytes_mean, '.0f')} bytes (of {contents.sampled_entries} sampled)")
+    table.add_row("compressed", f"{number(compression_ratio(contents.counts), '.1f')} times")
     table.add_row("memory of the server", f"{contents.server_memory_bytes / 1e6:.1f} MB")
-    for name, count in contents.counts.items():
-        table.add_row(name.replace("_", " "), str(count))
-    out.print(table)
-    return ExitCode.OK
+    table.add_row("heartbeat", f"{number(contents.heartbeat_age_s, '.2f')} s ago")
+    sampled, outdated, beyond = (contents.counts[name] for name in ("sampled", "sampled_outdated", "sampled_beyond_bound"))
+    table.add_row("outdated", f"{outdated} of {sampled} sampled, {beyond} beyond the bound")
+    return table
+
+
+def _took(contents: CacheContents) -> Table:
+    """How long reads took, by who answered."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for heading in ("answered by", "timed", "p50", "p95", "p99"):
+        table.add_column(heading, justify="left" if heading == "answered by" else "right", no_wrap=True)
+    for tier in TIERS:
+        found = contents.histograms[f"latency_{tier}_s"]
+        table.add_row(tier, str(found.count), *(duration(found.percentile_s(percent)) for percent in (50, 95, 99)))
+    return table
+
+
+def _counted(contents: CacheContents) -> Table:
+    """What was counted, by subject. What never happened is left out, so that what did stands out."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=False)
+    reasons = tuple(sorted(name for name in contents.counts if name.startswith("bypasses_")))
+    for subject, names in COUNTS_BY_SUBJECT.items():
+        happened = [name for name in names + (reasons if subject == "reads" else ()) if contents.counts.get(name)]
+        for place, name in enumerate(happened):
+            table.add_row("" if place else f"[bold]{subject}[/]", name.replace("_", " "), str(contents.counts[name]))
+    return table
 
 
 async def health(app: Container, settings: Settings, *, as_json: bool) -> ExitCode:
@@ -59,6 +86,7 @@ async def health(app: Container, settings: Settings, *, as_json: bool) -> ExitCo
         table.add_row("server", found.server or NOTHING)
         table.add_row("round trip", f"{number(found.round_trip_ms, '.2f')} ms")
         table.add_row("heartbeat", f"{number(found.heartbeat_age_s, '.2f')} s ago, of {settings.cache_staleness_bound_s:g} s allowed")
+        table.add_row("relay", f"in step {number(found.relay_lag_s, '.2f')} s ago, as this process knows")
         table.add_row("breaker", found.breaker.replace("_", "-"))
         out.print(table)
         if found.status != "healthy":

@@ -20,7 +20,6 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from adapters.redis_cache.server import Unavailable
 from adapters.redis_cache.session_analytics import RedisCachedSessionAnalyticsRepository
-from adapters.redis_cache.stats import hit_rate
 from adapters.settings import Settings, load_settings
 from container import Container, resolve, running
 from domain.analytics import SessionAnalytics
@@ -90,9 +89,7 @@ class CacheService:
         contents = self._portal.call(self._repository.contents)
         if isinstance(contents, Unavailable):
             return {"enabled": True, "unavailable": contents.reason}
-        facts = asdict(contents)
-        counts = facts.pop("counts")
-        return {"enabled": True, **facts, "performance_stats": {"hit_rate": hit_rate(counts), **counts}}
+        return {"enabled": True, **contents.as_document()}
 
     def health_check(self) -> dict[str, Any]:
         """How the cache does: `status` is healthy, degraded or unhealthy, or off without a cache."""

@@ -16,6 +16,14 @@ def number(value: float | None, form: str = ".3g") -> str:
     return NOTHING if value is None else format(value, form)
 
 
+def duration(seconds: float | None) -> str:
+    """A time in the unit that suits it, with two digits; a dash for none."""
+    if seconds is None:
+        return NOTHING
+    factor, unit = (1e6, "µs") if seconds < 1e-3 else (1e3, "ms") if seconds < 1 else (1, "s")
+    return f"{float(f'{seconds * factor:.2g}'):g} {unit}"
+
+
 def percent(rate: float | None) -> str:
     """A rate of 0 to 1 as percent."""
     return NOTHING if rate is None else f"{rate:.0%}"

@@ -34,13 +34,14 @@ class Batch:
         self.waiting: dict[str, list[Reading]] = {}
         self.preamble = 0
 
-    def ask(self, entry: str, future: Reading) -> None:
-        """Somebody waits for this key."""
+    def ask(self, entry: str, future: Reading) -> bool:
+        """Somebody waits for this key; whether others do already."""
         waiting = self.waiting.get(entry)
         if waiting is None:
             self.waiting[entry] = [future]
-        else:
-            waiting.append(future)
+            return False
+        waiting.append(future)
+        return True
 
     def split(self, *, halve: bool) -> Batch:
         """Takes what may leave now: so many keys at most."""

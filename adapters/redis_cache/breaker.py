@@ -28,11 +28,13 @@ class Breaker:
         *,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
+        on_change: Callable[[BreakerState], None] = lambda _: None,
     ) -> None:
         self._failures_to_open = failures_to_open
         self._open_s = open_s
         self._clock = clock
         self._jitter = jitter
+        self._on_change = on_change
         self._failures = 0
         self._probe_at = 0.0
         self._log = structlog.get_logger(__name__)
@@ -48,7 +50,7 @@ class Breaker:
         if self.state is BreakerState.CLOSED:
             return True
         if self.state is BreakerState.OPEN and self._clock() >= self._probe_at:
-            self.state = BreakerState.HALF_OPEN
+            self._become(BreakerState.HALF_OPEN)
             return True
         return False
 
@@ -56,7 +58,7 @@ class Breaker:
         """Redis answered."""
         self._failures = 0
         if self.state is not BreakerState.CLOSED:
-            self.state = BreakerState.CLOSED
+            self._become(BreakerState.CLOSED)
             self._log.info("cache_breaker_closed")
 
     def failed(self, *, to_connect: bool = False) -> None:
@@ -70,8 +72,12 @@ class Breaker:
     def abandoned(self) -> None:
         """The asker was cancelled and learned nothing. A probe is owed again, at once."""
         if self.state is BreakerState.HALF_OPEN:
-            self.state = BreakerState.OPEN
+            self._become(BreakerState.OPEN)
 
     def _open(self) -> None:
-        self.state = BreakerState.OPEN
+        self._become(BreakerState.OPEN)
         self._probe_at = self._clock() + self._open_s * (0.8 + 0.4 * self._jitter())
+
+    def _become(self, state: BreakerState) -> None:
+        self.state = state
+        self._on_change(state)

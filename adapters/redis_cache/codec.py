@@ -14,6 +14,7 @@ import zstandard
 from adapters import document
 from adapters.redis_cache.entry import Entry
 from adapters.redis_cache.policy import CachePolicy
+from adapters.redis_cache.stats import CacheStats
 from domain.analytics import SessionAnalytics
 from domain.errors import StoredDataInvalid
 from domain.ports import AnalyticsAnswer, Coding
@@ -26,7 +27,8 @@ _PAYLOAD_SHARE: Final = 4
 class Codec:
     """Compresses what is large enough to gain by it, and works on what is too large for the event loop in a thread."""
 
-    def __init__(self, policy: CachePolicy, *, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, policy: CachePolicy, stats: CacheStats | None = None, *, wall_clock: Callable[[], float] = time.time) -> None:
+        self._stats = stats or CacheStats()
         self._coding: Coding = "identity" if policy.codec == "none" else policy.codec
         self._compress_from_bytes = policy.compress_from_bytes
         self._document_bytes_max = policy.document_bytes_max
@@ -49,6 +51,7 @@ class Codec:
             coding, payload = self._compress(body)
         else:
             coding, payload = await asyncio.to_thread(self._compress, body)
+        self._stats.coded(len(body), len(payload))
         return Entry(session_id, answer.version, epoch, now_ms, coding, payload, self._soft_life_s)
 
     async def analytics(self, entry: Entry) -> SessionAnalytics | None:

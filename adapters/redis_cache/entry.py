@@ -77,6 +77,15 @@ def pack(entry: Entry) -> bytes:
     return header_of(entry) + (entry.payload or b"")
 
 
+def version_and_epoch(header: bytes, session_id: SessionId) -> tuple[int, bytes] | None:
+    """What a header alone tells, unchecked by its checksum, which covers the payload too; None if it is no header of this session's."""
+    if len(header) < HEADER_BYTES or header[:8] not in _STARTS:
+        return None
+    version_hex, key_id, epoch, *_ = _SEALED_HEADER.unpack_from(header)
+    version = _version(version_hex)
+    return None if version is None or key_id != session_id.bytes else (version, epoch)
+
+
 def unpack(value: bytes, session_id: SessionId) -> Entry | None:
     """The entry in these bytes, or None if they are not a whole, undamaged entry of this format and this session."""
     if len(value) < HEADER_BYTES or (start := _STARTS.get(value[:8])) is None:
@@ -85,11 +94,16 @@ def unpack(value: bytes, session_id: SessionId) -> Entry | None:
     payload = value[HEADER_BYTES:]
     if key_id != session_id.bytes or checksum != zlib.crc32(payload, zlib.crc32(value[:_CHECKED_BYTES])):
         return None
-    try:
-        version = int(version_hex, 16)
-    except ValueError:
-        return None
-    if version_hex != version_text(version):
+    version = _version(version_hex)
+    if version is None:
         return None
     coding, has_payload = start
     return Entry(session_id, version, epoch, filled_at_ms, coding, payload if has_payload else None, soft_life_s)
+
+
+def _version(text: bytes) -> int | None:
+    try:
+        version = int(text, 16)
+    except ValueError:
+        return None
+    return version if text == version_text(version) else None

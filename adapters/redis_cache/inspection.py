@@ -11,14 +11,17 @@ import redis.asyncio as redis
 
 from adapters.redis_cache.breaker import BreakerState
 from adapters.redis_cache.entry import unpack
+from adapters.redis_cache.histogram import HistogramSnapshot
 from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.leases import NOBODY
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import CacheServer, Unavailable
-from adapters.redis_cache.stats import COUNTS
+from adapters.redis_cache.stats import TIERS, CacheStats, compression_ratio, hit_rate, totals
 from domain.session import SessionId
 
 Status = Literal["healthy", "degraded", "unhealthy"]
+
+_PERCENTS: Final = (50, 95, 99)
 
 _SCAN_PAGES_MAX: Final = 20
 _SCAN_PAGE: Final = 500
@@ -27,25 +30,50 @@ _MEASURED_MAX: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class CacheHealth:
-    """healthy: answers and in step; degraded: answers, but readers go to the truth for now (`reason`); unhealthy: does not answer."""
+    """healthy: answers and in step; degraded: answers, but readers go to the truth for now (`reason`); unhealthy: does not answer.
+
+    `heartbeat_age_s` is how long ago the last pass of any process's relay began, None if that is beyond the bound; `relay_lag_s` is how
+    long ago this process last knew Redis in step.
+    """
 
     status: Status
     reason: str | None
     round_trip_ms: float | None
     heartbeat_age_s: float | None
+    relay_lag_s: float | None
     breaker: str
     server: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class CacheContents:
-    """What is stored. With more keys than are looked at, `entries` is None and the memory an entry is from the sample."""
+    """What is stored, and what all processes counted since Redis was last empty. With more keys than are looked at, `entries` is None and
+    the memory an entry is from the sample. `this_process` is what cannot be added up: gauges.
+    """
 
     entries: int | None
     sampled_entries: int
     entry_bytes_mean: float | None
     server_memory_bytes: int
+    heartbeat_age_s: float | None
     counts: dict[str, int]
+    histograms: dict[str, HistogramSnapshot]
+    this_process: dict[str, float]
+
+    def as_document(self) -> dict[str, Any]:
+        """As plain values, with the figures that follow from the counts: rates, and percentiles by tier."""
+        return {
+            "entries": self.entries,
+            "sampled_entries": self.sampled_entries,
+            "entry_bytes_mean": self.entry_bytes_mean,
+            "server_memory_bytes": self.server_memory_bytes,
+            "heartbeat_age_s": self.heartbeat_age_s,
+            "compression_ratio": compression_ratio(self.counts),
+            "performance_stats": {"hit_rate": hit_rate(self.counts), **self.counts},
+            "latencies": {tier: _percentiles(self.histograms[f"latency_{tier}_s"]) for tier in TIERS},
+            "stale_ages": _percentiles(self.histograms["stale_age_s"]),
+            "this_process": self.this_process,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +119,7 @@ async def look_at_entry(server: CacheServer, keys: Keys, session_id: SessionId) 
     )
 
 
-async def look_at_health(server: CacheServer, keys: Keys | None, policy: CachePolicy) -> CacheHealth:
+async def look_at_health(server: CacheServer, keys: Keys | None, policy: CachePolicy, stats: CacheStats) -> CacheHealth:
     """Asks the server for a sign of life and for the heartbeat, each once."""
 
     async def ping(client: redis.Redis) -> float:
@@ -103,17 +131,16 @@ async def look_at_health(server: CacheServer, keys: Keys | None, policy: CachePo
     await server.on(ping)
     round_trip_ms = await server.on(ping)
     if isinstance(round_trip_ms, Unavailable):
-        return CacheHealth("unhealthy", round_trip_ms.reason, None, None, server.breaker.state.value, None)
+        return CacheHealth("unhealthy", round_trip_ms.reason, None, None, stats.relay_lag_s(), server.breaker.state.value, None)
     information = await server.on(lambda client: client.info("server"))
     version = None if isinstance(information, Unavailable) else _server_version(information)
-    left_ms = None if keys is None else await server.on(lambda client: client.pttl(keys.heartbeat))
-    age_s = policy.heartbeat_s - left_ms / 1000 if isinstance(left_ms, int) and left_ms >= 0 else None
+    age_s = None if keys is None else await _heartbeat_age_s(server, keys, policy)
     status: Status = "healthy" if age_s is not None and server.breaker.state is BreakerState.CLOSED else "degraded"
     reason = None if status == "healthy" else "not in step with the database"
-    return CacheHealth(status, reason, round_trip_ms, age_s, server.breaker.state.value, version)
+    return CacheHealth(status, reason, round_trip_ms, age_s, stats.relay_lag_s(), server.breaker.state.value, version)
 
 
-async def look_at_contents(server: CacheServer, keys: Keys) -> CacheContents | Unavailable:
+async def look_at_contents(server: CacheServer, keys: Keys, policy: CachePolicy, stats: CacheStats) -> CacheContents | Unavailable:
     """Counts by SCAN with a bound, measures a sample, and reads the totals of all processes."""
     entries, complete = await _some_entries(server, keys)
     sizes: list[int] = []
@@ -122,16 +149,26 @@ async def look_at_contents(server: CacheServer, keys: Keys) -> CacheContents | U
         if isinstance(size, int):
             sizes.append(size)
     memory = await server.on(lambda client: client.info("memory"))
-    counts = await server.on(partial(_hash, name=keys.counters))
-    if isinstance(memory, Unavailable) or isinstance(counts, Unavailable):
+    shared = await server.on(partial(_hash, name=keys.counters))
+    if isinstance(memory, Unavailable) or isinstance(shared, Unavailable):
         return memory if isinstance(memory, Unavailable) else Unavailable("connection")
+    counts, histograms = totals(shared)
     return CacheContents(
         entries=len(entries) if complete else None,
         sampled_entries=len(sizes),
         entry_bytes_mean=sum(sizes) / len(sizes) if sizes else None,
         server_memory_bytes=int(memory["used_memory"]),
-        counts=dict.fromkeys(COUNTS, 0) | counts,
+        heartbeat_age_s=await _heartbeat_age_s(server, keys, policy),
+        counts=counts,
+        histograms=histograms,
+        this_process=stats.snapshot().gauges,
     )
+
+
+async def _heartbeat_age_s(server: CacheServer, keys: Keys, policy: CachePolicy) -> float | None:
+    """By what is left of its life: it is renewed for the bound, from before the relay looked."""
+    left_ms = await server.on(lambda client: client.pttl(keys.heartbeat))
+    return max(0.0, policy.heartbeat_s - left_ms / 1000) if isinstance(left_ms, int) and left_ms >= 0 else None
 
 
 async def _some_entries(server: CacheServer, keys: Keys) -> tuple[list[bytes], bool]:
@@ -147,6 +184,10 @@ async def _some_entries(server: CacheServer, keys: Keys) -> tuple[list[bytes], b
         if cursor == 0:
             return sorted(names), True
     return sorted(names), False
+
+
+def _percentiles(found: HistogramSnapshot) -> dict[str, float | int | None]:
+    return {"count": found.count, "sum_s": found.sum_s, **{f"p{percent}_s": found.percentile_s(percent) for percent in _PERCENTS}}
 
 
 async def _memory_usage(client: redis.Redis, name: bytes) -> int | None:

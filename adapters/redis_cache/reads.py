@@ -19,6 +19,7 @@ from adapters.redis_cache.batch import NO_REDIS, Batch, Reading
 from adapters.redis_cache.breaker import Breaker, BreakerState
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import Unavailable
+from adapters.redis_cache.stats import CacheStats
 
 _UNDER_WAY_MAX: Final = 2
 _BUFFER_BYTES: Final = 256 * 1024
@@ -32,7 +33,8 @@ class CoalescedReads(asyncio.BufferedProtocol):
     reads: a Redis that hangs takes connections and says nothing, and one deadline tells as much as many.
     """
 
-    def __init__(self, client: redis.Redis, breaker: Breaker, policy: CachePolicy) -> None:
+    def __init__(self, client: redis.Redis, breaker: Breaker, policy: CachePolicy, stats: CacheStats | None = None) -> None:
+        self._stats = stats or CacheStats()
         self._client = client
         self._breaker = breaker
         self._command_s = policy.command_s
@@ -92,7 +94,8 @@ class CoalescedReads(asyncio.BufferedProtocol):
             future.set_result(Unavailable(self._probe()))
             return future
         self._heartbeat = heartbeat
-        batch.ask(entry, future)
+        if batch.ask(entry, future):
+            self._stats.count("reads_joined")
         if not self._send_is_due:
             # Runs after everybody who is ready in this turn of the loop has asked.
             self._send_is_due = True
@@ -114,6 +117,7 @@ class CoalescedReads(asyncio.BufferedProtocol):
         if not self._under_way:
             self._deadline = asyncio.get_running_loop().call_later(self._command_s, self._late)
         self._under_way.append(batch)
+        self._stats.asked(len(batch.waiting), headers_only=batch.headers_only)
         transport.write(batch.command(self._heartbeat))
 
     def _probe(self) -> str:
@@ -162,6 +166,7 @@ class CoalescedReads(asyncio.BufferedProtocol):
         self._deadline = asyncio.get_running_loop().call_later(self._command_s, self._late) if self._under_way else None
         if isinstance(reply, hiredis.ReplyError):  # The server is there and says no.
             self._breaker.succeeded()
+            self._stats.redis_failed("response")
             batch.tell(Unavailable("response"))
         elif not isinstance(reply, list) or not batch.answer(reply):  # Anything that speaks the protocol may stand at the address.
             batch.tell(NO_REDIS)
@@ -187,6 +192,7 @@ class CoalescedReads(asyncio.BufferedProtocol):
             self._deadline = None
         if blame:
             self._breaker.failed(to_connect=to_connect)
+            self._stats.redis_failed(reason)
         answer = Unavailable(reason)
         while self._under_way:
             self._under_way.popleft().tell(answer)

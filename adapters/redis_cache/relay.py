@@ -32,6 +32,7 @@ from adapters.redis_cache.entry import EPOCH_BYTES, version_text
 from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import CacheServer, Scripts, Unavailable
+from adapters.redis_cache.stats import CacheStats
 from domain.errors import StorageError
 from domain.ports import ChangeFeed
 
@@ -77,6 +78,7 @@ class Relay:
         prefix: str,
         policy: CachePolicy,
         *,
+        stats: CacheStats,
         jitter: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -85,6 +87,7 @@ class Relay:
         self._scripts = scripts
         self._prefix = prefix
         self._policy = policy
+        self._stats = stats
         self._jitter = jitter
         self._clock = clock
         self._written = asyncio.Event()
@@ -131,6 +134,8 @@ class Relay:
         except StorageError:
             # The truth is away. The heartbeat runs out by itself.
             passed = False
+        if not passed:
+            self._stats.count("relay_passes_failed")
         if passed is not None and passed is not self._in_step:
             self._in_step = passed
             self._log.info("cache_in_step") if passed else self._log.warning("cache_out_of_step")
@@ -142,7 +147,7 @@ class Relay:
 
     async def _pass(self, keys: Keys, unless_newer_than_s: float) -> bool | None:
         """True if the cache is in step now, False if this cannot be told, None if another pass came in between."""
-        nonce = secrets.token_hex(16)
+        nonce, began_s = secrets.token_hex(16), self._stats.clock()
         bound_ms = round(self._policy.heartbeat_s * 1000)
         # The heartbeat dates from when the last pass began, so what is left of it tells how long ago that was.
         fresh_ms = bound_ms - math.floor(1000 * unless_newer_than_s)
@@ -152,6 +157,7 @@ class Relay:
             return False
         now_ms, stored_position, needed = marked
         if not needed:
+            self._stats.spared(began_s)
             return True
         before = _Position.parse(stored_position)
         log = await self._feed.changes_since(None if before is None else before.at)
@@ -168,4 +174,7 @@ class Relay:
         )
         if isinstance(applied, Unavailable):
             return False
-        return True if applied == 1 else None
+        if applied != 1:
+            return None
+        self._stats.passed(began_s, changes=len(changes), new_epoch=before is None or log.changes is None)
+        return True

@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
@@ -18,6 +18,9 @@ from redis.exceptions import InvalidResponse, NoScriptError, RedisError, Respons
 from adapters.redis_cache.breaker import Breaker, BreakerState
 from adapters.redis_cache.policy import CachePolicy
 from domain.errors import InvalidSettings
+
+if TYPE_CHECKING:
+    from adapters.redis_cache.stats import CacheStats
 
 T = TypeVar("T")
 
@@ -89,8 +92,9 @@ def create_client(url: str, policy: CachePolicy) -> redis.Redis:
 class CacheServer:
     """Asks Redis, within bounds. Never raises for what Redis does or fails to do."""
 
-    def __init__(self, client: redis.Redis, policy: CachePolicy, breaker: Breaker) -> None:
+    def __init__(self, client: redis.Redis, policy: CachePolicy, breaker: Breaker, stats: CacheStats) -> None:
         self._client = client
+        self._stats = stats
         self._command_s: Final = policy.command_s
         self._connect_s: Final = policy.connect_s
         self._connected = False
@@ -136,14 +140,13 @@ class CacheServer:
         except ResponseError:
             # The server is there and says no: a script's error, a read-only replica, no memory. Asking the next thing is cheap.
             self.breaker.succeeded()
+            self._stats.redis_failed("response")
             return Unavailable("response")
         except TimeoutError:
-            self._failed()
-            return Unavailable("timeout")
+            return self._failed("timeout")
         except (RedisError, OSError, ValueError) as error:
             # ValueError and the like: what listens there does not speak Redis.
-            self._failed()
-            return Unavailable("timeout" if "No connection available" in str(error) else "connection")
+            return self._failed("timeout" if "No connection available" in str(error) else "connection")
         except BaseException:
             self.breaker.abandoned()
             raise
@@ -165,9 +168,11 @@ class CacheServer:
             return self._command_s
         return self._connect_s
 
-    def _failed(self) -> None:
+    def _failed(self, reason: str) -> Unavailable:
         self.breaker.failed(to_connect=not self._connected)
         self._connected = False
+        self._stats.redis_failed(reason)
+        return Unavailable(reason)
 
     async def _evaluate(self, script: Script, keys: Sequence[str], arguments: Sequence[bytes | str | int]) -> Any:
         try:

@@ -28,6 +28,7 @@ from adapters.redis_cache.near import NearCache, NearCopy, ReadMoment
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.reads import CoalescedReads
 from adapters.redis_cache.relay import Relay
+from adapters.redis_cache.sampler import StalenessSampler
 from adapters.redis_cache.server import CacheServer, Scripts, Unavailable
 from adapters.redis_cache.stats import CacheStats
 from adapters.redis_cache.truth import Truth
@@ -94,9 +95,10 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         policy: CachePolicy,
         stats: CacheStats,
         near: NearCache,
+        sampler: StalenessSampler,
     ) -> None:
         self._inner = inner
-        self._truth = Truth(inner, policy)
+        self._truth = Truth(inner, policy, stats)
         self._server = server
         self._scripts = scripts
         self._reads = reads
@@ -105,23 +107,27 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         self._codec = codec
         self._policy = policy
         self._near = near
+        self._sampler = sampler
         # Not joined beyond the bound: a load that stalled might be accepted by a Redis that failed over and has its old lease again.
         self._loads: Flights[SessionId, Loaded | NotOurs] = Flights(policy.heartbeat_s)
         self._refreshes: Flights[SessionId, Loaded | NotOurs] = Flights(policy.heartbeat_s)
         self._background: set[asyncio.Task[Any]] = set()
         self._keeping_in_step: asyncio.Task[None] | None = None
+        self._sampling: asyncio.Task[None] | None = None
         self.stats = stats
 
     async def open(self) -> None:
         """Brings the cache in step with the truth, then keeps it so. Without Redis or the truth it opens all the same."""
         await self._relay.begin()
         self._keeping_in_step = asyncio.create_task(self._keep_in_step(), name="cache relay")
+        self._sampling = asyncio.create_task(self._keep_sampling(), name="cache sampler")
 
     async def aclose(self) -> None:
         """Ends the relay and what is under way, and closes the connections to Redis. `inner` belongs to the caller."""
-        if self._keeping_in_step is not None:
-            self._keeping_in_step.cancel()
-            await asyncio.wait([self._keeping_in_step])
+        for task in (self._keeping_in_step, self._sampling):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         for flights in (self._loads, self._refreshes, self._truth):
             await flights.aclose()
         if self._background:
@@ -136,17 +142,20 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
     ) -> AnalyticsAnswer | None:
         """See the port."""
+        began_s = self.stats.clock()
         if freshness is Freshness.BOUNDED and (copy := self._near.trusted(session_id, at_least)) is not None:
-            self.stats.count("near_hits")
+            self.stats.near_hit(session_id, began_s)
             return self._answer(copy, "near")
         for _ in range(_DAMAGED_MAX):
             began = self._near.read_begins()
             match await self._read_or_stale(session_id, freshness, at_least):
                 case NearCopy() as copy:
                     self._near.confirm(copy, began)
+                    self.stats.took("redis", began_s)
                     return self._answer(copy, "redis")
                 case Entry() as entry:
                     if (decoded := await self._decoded(entry, began)) is not None:
+                        self.stats.took("redis", began_s)
                         return self._answer(decoded, "redis")
                     await self._drop_damaged(session_id)
                 case answer:
@@ -157,15 +166,18 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
     ) -> DocumentAnswer | None:
         """See the port. What is stored is passed on as it is."""
+        began_s = self.stats.clock()
         if freshness is Freshness.BOUNDED and (copy := self._near.trusted(session_id, at_least)) is not None:
-            self.stats.count("near_hits")
+            self.stats.near_hit(session_id, began_s)
             return self._document(copy.entry, "near")
         began = self._near.read_begins()
         match await self._read_or_stale(session_id, freshness, at_least):
             case NearCopy() as copy:
                 self._near.confirm(copy, began)
+                self.stats.took("redis", began_s)
                 return self._document(copy.entry, "redis")
             case Entry() as entry:
+                self.stats.took("redis", began_s)
                 return self._document(entry, "redis")
             case None:
                 return None
@@ -185,7 +197,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             if copy is None:
                 asked.append(session_id)
                 continue
-            self.stats.count("near_hits")
+            self.stats.near_hit(session_id, None)
             answer = self._answer(copy, "near")
             if answer is not None:
                 answers[session_id] = answer
@@ -222,7 +234,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
 
     async def health(self) -> CacheHealth:
         """How the cache does now."""
-        return await look_at_health(self._server, self._relay.keys, self._policy)
+        return await look_at_health(self._server, self._relay.keys, self._policy, self.stats)
 
     async def contents(self) -> CacheContents | Unavailable:
         """What is stored, and what all processes counted; with this process's counts added first."""
@@ -230,7 +242,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         if keys is None:
             return Unavailable("not_in_step")
         await self.stats.share(self._server, keys)
-        return await look_at_contents(self._server, keys)
+        return await look_at_contents(self._server, keys, self._policy, self.stats)
 
     async def inspect(self, session_id: SessionId) -> EntryFacts | Unavailable:
         """A session's entry as it lies in Redis."""
@@ -256,6 +268,13 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
                 await self._relay.next_pass()
                 if self._relay.keys is not None:
                     await self.stats.share(self._server, self._relay.keys)
+
+    async def _keep_sampling(self) -> None:
+        # A task of its own: neither waits for the other, and looks fall at any moment between two passes.
+        while (pause_s := self._sampler.pause_s()) is not None:
+            await asyncio.sleep(pause_s)
+            if self._relay.keys is not None:
+                await self._sampler.look(self._relay.keys)
 
     async def _read_or_stale(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Hit | AnalyticsAnswer | None:
         """As `_read`; if the truth fails, a stale answer where that is allowed."""

@@ -9,7 +9,8 @@ from functools import partial
 
 from adapters.redis_cache.flights import Flights
 from adapters.redis_cache.policy import CachePolicy
-from domain.errors import StorageUnavailable
+from adapters.redis_cache.stats import CacheStats
+from domain.errors import StorageError, StorageUnavailable
 from domain.ports import AnalyticsAnswer, DocumentAnswer, Freshness, SessionAnalyticsRepository
 from domain.session import SessionId
 
@@ -17,8 +18,9 @@ from domain.session import SessionId
 class Truth:
     """Asks the inner repository. When Redis is away everybody comes here: this keeps them from drowning the database."""
 
-    def __init__(self, inner: SessionAnalyticsRepository, policy: CachePolicy) -> None:
+    def __init__(self, inner: SessionAnalyticsRepository, policy: CachePolicy, stats: CacheStats) -> None:
         self._inner = inner
+        self._stats = stats
         self._places = asyncio.Semaphore(policy.inner_reads_max)
         self._wait_s = policy.inner_wait_s
         self._shared: Flights[tuple[SessionId, int], AnalyticsAnswer | None] = Flights(policy.heartbeat_s)
@@ -33,7 +35,9 @@ class Truth:
 
         `writes` counts this process's own: a read that began before the last of them is not joined.
         """
-        return (await self._shared.join((session_id, writes), partial(self.get, session_id))).result
+        landed = await self._shared.join((session_id, writes), partial(self.get, session_id))
+        self._stats.count("database_joined", landed.joined)
+        return landed.result
 
     async def get_document(self, session_id: SessionId) -> DocumentAnswer | None:
         """The document, by a read that begins after this call."""
@@ -51,12 +55,19 @@ class Truth:
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
+        began_s = self._stats.clock()
         try:
             async with asyncio.timeout(self._wait_s):
                 await self._places.acquire()
         except TimeoutError:
+            self._stats.count("database_busy")
             raise StorageUnavailable("too many reads wait for the database; try again, or ask less at once") from None
         try:
             yield
+        except StorageError as error:
+            self._stats.database_failed(error)
+            raise
+        else:
+            self._stats.took("database", began_s)  # The wait for a turn is part of it.
         finally:
             self._places.release()

@@ -10,11 +10,22 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from adapters.redis_cache.stats import COUNTS, HISTOGRAMS, NEAR_TIMED_EVERY
 from adapters.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 DESCRIBED_IN_WORDS = {"DATABASE_URL", "REDIS_URL", "DATA_DIR", "CHANNELS"}
+
+
+def test_everything_the_cache_counts_is_documented_and_nothing_else() -> None:
+    page = (ROOT / "docs/caching.md").read_text(encoding="utf-8")
+    section = page.partition("## What it counts")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.+?`) \| ", section, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(COUNTS)
+    for name in (*HISTOGRAMS, "breaker_state", "relay_lag_s", "near_entries", "near_bytes"):
+        assert f"`{name}`" in section, name
+    assert f"one in {NEAR_TIMED_EVERY} is timed" in section
 
 
 def settings_table() -> dict[str, str]:

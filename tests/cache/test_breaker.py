@@ -32,6 +32,29 @@ def opened(clock: Clock, jitter: float = 0.5) -> Breaker:
     return ours
 
 
+def test_every_change_is_told_once_and_nothing_else() -> None:
+    clock = Clock()
+    told: list[BreakerState] = []
+    ours = Breaker(2, 10.0, clock=clock, jitter=lambda: 0.5, on_change=told.append)
+    ours.succeeded()
+    ours.failed()
+    assert told == []
+    ours.failed()
+    ours.failed()
+    clock.now_s += 11
+    assert ours.allows()
+    assert not ours.allows()
+    ours.abandoned()
+    assert ours.allows()
+    ours.failed()
+    clock.now_s += 11
+    assert ours.allows()
+    ours.succeeded()
+    ours.succeeded()
+    opened, probed, closed = BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED
+    assert told == [opened, probed, opened, probed, opened, probed, closed]
+
+
 def test_it_begins_closed_and_asks() -> None:
     ours = breaker(Clock())
     assert (ours.state, ours.allows()) == (BreakerState.CLOSED, True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +12,8 @@ import pytest
 from adapters.redis_cache.inspection import CacheContents
 from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.server import Unavailable
-from adapters.redis_cache.stats import COUNTS, hit_rate
+from adapters.redis_cache.stats import COUNTS, NEAR_TIMED_EVERY, hit_rate
+from domain.errors import StorageUnavailable
 from tests.cache.conftest import BOUND_S, BRISK, QUIET, Caches, WatchedRepository
 from tests.patience import eventually
 from tests.proxies import Proxy, redis_commands
@@ -34,7 +37,8 @@ async def test_every_read_and_write_is_counted_once(caches: Caches, truth: Watch
     await raw.delete(keys.heartbeat)
     await cache.get_many([session_id, unknown])
     counts = cache.stats.counts()
-    stored = counts.pop("bytes_stored")
+    assert counts.pop("bytes_stored") > 5 * 64
+    assert counts.pop("document_bytes") > 2 * counts.pop("payload_bytes") > 0
     assert counts == {
         "hits": 5,
         "absent_hits": 2,
@@ -45,8 +49,12 @@ async def test_every_read_and_write_is_counted_once(caches: Caches, truth: Watch
         "too_large": 0,
         "bypasses": 2,
         "bypasses_not_in_step": 2,
+        "entry_commands": 7,
+        "entry_keys": 7,
+        "relay_passes": 1,
+        "relay_changes": 0,
+        "relay_epochs": 1,
     }
-    assert stored > 5 * 64
     assert hit_rate(counts) == pytest.approx(5 / 12)
     assert set(counts) - {"bypasses_not_in_step"} <= set(COUNTS)
 
@@ -74,6 +82,146 @@ async def test_the_counts_of_all_processes_add_up(caches: Caches) -> None:
     assert isinstance(again, CacheContents)
     assert again.counts == contents.counts
     assert set(COUNTS) <= contents.counts.keys()
+
+
+async def test_the_times_of_all_processes_add_up_by_tier(caches: Caches) -> None:
+    one, other = await caches.open(), await caches.open()
+    session_id = new_id()
+    await one.save(edition(session_id, 1))
+    for cache in (one, other):
+        for _ in range(3):
+            await cache.get(session_id)
+        await cache.get_document(session_id)
+    await one.aclose()
+    contents = await other.contents()
+    assert isinstance(contents, CacheContents)
+    times = contents.as_document()["latencies"]
+    assert {tier: found["count"] for tier, found in times.items()} == {"near": 0, "redis": 8, "database": 1}
+    assert 0 < times["redis"]["p50_s"] <= times["redis"]["p95_s"] <= times["redis"]["p99_s"]
+    assert times["near"]["p50_s"] is None
+    assert contents.histograms["latency_redis_s"].sum_s > 0
+
+
+async def test_near_hits_are_timed_one_in_many(caches: Caches) -> None:
+    cache, session_id = await caches.open(replace(QUIET, near_entries_max=10, near_trust_s=60.0)), new_id()
+    await cache.save(edition(session_id, 1))
+    for _ in range(2 * NEAR_TIMED_EVERY):
+        await cache.get(session_id)
+        await cache.get_many([session_id])
+        await cache.get_document(session_id)
+    snapshot = cache.stats.snapshot()
+    assert snapshot.counters["near_hits"] == 6 * NEAR_TIMED_EVERY
+    assert 0 < snapshot.histograms["latency_near_s"].count <= 6  # Batches are counted, and not timed.
+    assert snapshot.gauges["near_entries"] == 1
+    assert snapshot.gauges["near_bytes"] > 0
+
+
+async def test_statistics_are_plain_values_that_json_can_hold(caches: Caches) -> None:
+    cache = await caches.open()
+    await cache.save(edition(new_id(), 1))
+    contents = await cache.contents()
+    assert isinstance(contents, CacheContents)
+    found = json.loads(json.dumps(contents.as_document(), allow_nan=False))
+    assert found["performance_stats"]["hit_rate"] == 0.0
+    assert found["performance_stats"].keys() >= set(COUNTS)
+    assert found["compression_ratio"] > 1
+    assert 0 <= found["heartbeat_age_s"] <= QUIET.heartbeat_s
+    assert found["this_process"].keys() == {"breaker_state", "near_bytes", "near_entries", "relay_lag_s", "stale_age_s"}
+    assert found["stale_ages"]["count"] == 0
+
+
+async def test_reads_that_joined_others_are_counted(caches: Caches, truth: WatchedRepository) -> None:
+    cache, session_id = await caches.open(), new_id()
+    await cache.save(edition(session_id, 1))
+    before = cache.stats.snapshot().counters
+    await asyncio.gather(*(cache.get(session_id) for _ in range(10)))
+    after = cache.stats.snapshot().counters
+    grown = {name: after[name] - before[name] for name in COUNTS if after[name] != before[name]}
+    assert grown == {"hits": 10, "entry_commands": 1, "entry_keys": 1, "reads_joined": 9}
+
+
+async def test_reads_past_redis_that_shared_one_of_the_truth_are_counted(
+    caches: Caches, truth: WatchedRepository, closed_port: int
+) -> None:
+    cache, session_id = await caches.open(BRISK, url=f"redis://127.0.0.1:{closed_port}/0"), new_id()
+    truth.open.clear()
+    reading = [asyncio.create_task(cache.get(session_id)) for _ in range(10)]
+    await truth.waiting.wait()
+    await asyncio.sleep(0)
+    truth.open.set()
+    await asyncio.gather(*reading)
+    counts = cache.stats.counts()
+    assert counts["bypasses"] == 10
+    assert counts["database_joined"] == 10 - len(truth.reads)
+
+
+async def test_a_failing_truth_is_counted_by_kind_and_not_timed(caches: Caches, truth: WatchedRepository) -> None:
+    cache = await caches.open()
+    truth.failing = True
+    for read in (cache.get(new_id()), cache.get_many([new_id(), new_id()]), cache.get_document(new_id())):
+        with pytest.raises(StorageUnavailable):
+            await read
+    snapshot = cache.stats.snapshot()
+    assert snapshot.counters["database_unavailable"] == 3
+    assert snapshot.histograms["latency_database_s"].count == 0
+
+
+async def test_a_failing_redis_is_counted_by_kind_and_so_is_the_breaker(own_redis: OwnRedis, caches: Caches) -> None:
+    cache, session_id = await caches.open(BRISK, url=own_redis.url), new_id()
+    await cache.save(edition(session_id, 1))
+    own_redis.stop()
+    while cache.stats.snapshot().gauges["breaker_state"] == 0:
+        await cache.get(session_id)
+    own_redis.cont()
+
+    async def closed_again() -> float:
+        await cache.get(session_id)
+        return cache.stats.snapshot().gauges["breaker_state"]
+
+    await eventually(closed_again, lambda state: state == 0)
+    counts = cache.stats.snapshot().counters
+    assert counts["redis_timeouts"] >= BRISK.failures_to_open
+    assert counts["breaker_opened"] >= 1
+    assert counts["breaker_closed"] >= 1
+
+
+async def test_a_redis_that_says_no_is_counted_as_that(own_redis: OwnRedis, caches: Caches) -> None:
+    cache, session_id = await caches.open(QUIET, url=own_redis.url), new_id()
+    await cache.save(edition(session_id, 1))
+    await cache._server.on(lambda client: client.config_set("maxmemory", "1"))
+    await cache._relay.catch_up()
+    counts = cache.stats.snapshot().counters
+    assert counts["redis_refusals"] >= 1
+    assert counts["relay_passes_failed"] >= 1
+    assert counts["breaker_opened"] == 0
+
+
+async def test_the_relay_counts_what_it_was_told(caches: Caches, truth: WatchedRepository) -> None:
+    one, other = await caches.open(), await caches.open()
+    for _ in range(3):
+        await truth.inner.save(edition(new_id(), 1))
+    assert await one._relay.catch_up()
+    assert await other._relay.catch_up(unless_newer_than_s=30.0)
+    assert await one._relay.catch_up()
+    counts = [cache.stats.snapshot().counters for cache in (one, other)]
+    assert [count["relay_epochs"] for count in counts] == [1, 0]
+    assert [count["relay_changes"] for count in counts] == [3, 0]
+    assert [count["relay_passes"] for count in counts] == [3, 0]
+    assert [count["relay_passes_spared"] for count in counts] == [0, 2]
+    assert all(0 <= cache.stats.snapshot().gauges["relay_lag_s"] < 60 for cache in (one, other))
+
+
+async def test_health_tells_how_long_the_relay_has_not_passed(caches: Caches, truth: WatchedRepository) -> None:
+    cache = await caches.open()
+    begun = (await cache.health()).relay_lag_s
+    truth.feed_failing = True
+    assert not await cache._relay.catch_up()
+    later = (await cache.health()).relay_lag_s
+    assert begun is not None
+    assert later is not None
+    assert 0 <= begun < later
+    never = await caches.open(prefix=f"{caches.prefix}_never")
+    assert (await never.health()).relay_lag_s is None
 
 
 async def test_contents_are_counted_and_measured(caches: Caches) -> None:

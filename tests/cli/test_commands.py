@@ -133,7 +133,34 @@ def test_cache_statistics_count_over_processes(command: Command, recordings: lis
     assert 500 < after["entry_bytes_mean"] < 10_000
     assert after["performance_stats"]["hits"] - before["performance_stats"]["hits"] == 3
     assert 0 < after["performance_stats"]["hit_rate"] < 1
-    assert "hit rate" in command("cache", "stats").out
+    assert after["compression_ratio"] > 1
+    assert after["heartbeat_age_s"] is None or 0 <= after["heartbeat_age_s"] <= 2.0
+    for tier in ("redis", "database"):
+        times = after["latencies"][tier]
+        assert times["count"] >= 2
+        assert 0 < times["p50_s"] <= times["p95_s"] <= times["p99_s"]
+    assert after["latencies"]["redis"]["count"] - before["latencies"]["redis"]["count"] == 3
+    assert after["performance_stats"]["relay_passes"] > 0
+    assert after["performance_stats"]["sampled_beyond_bound"] == 0
+    assert after["this_process"]["breaker_state"] == 0
+
+
+def test_cache_statistics_are_grouped_and_say_what_happened_alone(command: Command, recordings: list[Path]) -> None:
+    command("show", session_ids(command("process", *recordings).out)[0])
+    lines = [" ".join(line.strip("│").split()) for line in command("cache", "stats").out.splitlines()]
+    for begins in ("hit rate", "compressed", "heartbeat", "outdated", "answered by timed p50 p95 p99", "near ", "redis ", "database "):
+        assert any(line.startswith(begins) for line in lines), begins
+    assert any(line.startswith("reads") for line in lines)
+    assert any(line.startswith("relay relay passes") for line in lines)
+    assert not any("damaged" in line or "breaker" in line for line in lines)
+
+
+def test_a_database_that_fails_on_purpose_says_which_setting_it_is(command: Command, recordings: list[Path]) -> None:
+    session_id = session_ids(command("process", recordings[0]).out)[0]
+    shown = command("show", session_id, CACHE="none", CHAOS_FAILURE_RATE="1")
+    assert shown.code == STORAGE
+    assert "CHAOS_FAILURE_RATE" in shown.err
+    assert command("show", session_id, CACHE="none", CHAOS_LATENCY_MS="1").code == OK
 
 
 def test_cache_health_says_healthy_and_how_fast(command: Command) -> None:
@@ -142,6 +169,9 @@ def test_cache_health_says_healthy_and_how_fast(command: Command) -> None:
     assert health.code == OK
     assert found["status"] == "healthy"
     assert found["round_trip_ms"] > 0
+    assert 0 <= found["heartbeat_age_s"] <= 2.0
+    assert 0 <= found["relay_lag_s"] < 60
+    assert found["breaker"] == "closed"
     assert "healthy" in command("cache", "health").out
 
 
