@@ -115,6 +115,11 @@ class Play:
         if await self.processes[name].cache._relay.catch_up():
             self.history.note(Acknowledged(str(self.session_id), max(known), began_s, now_s(), name))
 
+    async def write_and_catch_up(self, name: str, number: int) -> None:
+        """What another program wrote, and the pass of the relay that brings it: vouched for, and not read back."""
+        await self.write_past_the_cache(name, number)
+        await self.catch_up(name)
+
     async def lose_everything(self) -> None:
         """FLUSHALL, of what is ours."""
         await self.lose("entry", "lease", "heartbeat", "position", "mark")

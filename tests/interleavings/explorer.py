@@ -32,10 +32,10 @@ class Schedule:
         # A scene may differ a little from run to run, where it looks at the time.
         choice = min(self.given[step], len(options) - 1) if step < len(self.given) else usual
         if step >= len(self.given):
-            for other, name in enumerate(names):
+            for other in range(len(names)):
                 if other != usual:
-                    self.others.append(((*self.chosen, other), self.preemptions + (could_go_on and name != self._last)))
-        self.preemptions += could_go_on and names[choice] != self._last
+                    self.others.append(((*self.chosen, other), self.preemptions + could_go_on))
+        self.preemptions += could_go_on and choice != usual
         self._last = names[choice]
         self.chosen.append(choice)
         self.told.append(" ".join(options[choice]))

@@ -37,7 +37,8 @@ class Scene:
 SCENES: Final = {
     "a reader and a writer": Scene(
         ("reader", "writer"),
-        lambda play: {"reader": partial(play.read, "reader"), "writer": partial(play.write, "writer", 2)},
+        lambda play: {"reader": partial(play.read, "reader", times=2), "writer": partial(play.write, "writer", 2)},
+        preemptions_max=3,
     ),
     "a reader of a batch and a writer": Scene(
         ("reader", "writer"),
@@ -120,17 +121,15 @@ SCENES: Final = {
         cached_at_first=True,
         preemptions_max=2,
     ),
-    "two readers in one process and a writer": Scene(
-        ("A", "writer"),
+    "two readers in one process, and news": Scene(
+        ("A", "news"),
         lambda play: {
             "A first": partial(play.read, "A"),
             "A second": partial(play.read, "A"),
-            "writer": partial(play.write, "writer", 2),
+            "news": partial(play.write_and_catch_up, "news", 2),
         },
         both_ways=frozenset({"A"}),
-        preemptions_max=2,
-        schedules_max=400,
-        complete=False,
+        preemptions_max=1,
     ),
     "two readers in one process, one is cancelled, and a writer": Scene(
         ("A", "writer"),
@@ -141,7 +140,7 @@ SCENES: Final = {
             "writer": partial(play.write, "writer", 2),
         },
         preemptions_max=2,
-        schedules_max=300,
+        schedules_max=150,
         complete=False,
     ),
     "two readers, two writers and a relay": Scene(
@@ -154,7 +153,7 @@ SCENES: Final = {
             "relay": partial(play.catch_up, "relay"),
         },
         preemptions_max=2,
-        schedules_max=150,
+        schedules_max=100,
         complete=False,
     ),
 }

@@ -61,7 +61,7 @@ class Stage:
     """All gates, and who may begin."""
 
     both_ways: frozenset[str] = frozenset()
-    """Who stands before an answer of Redis, too: whoever shares a process with others touches what they see."""
+    """Who stands before an answer, too: whoever shares a process with others touches what they see."""
     holding: bool = False
     gates: list[Gate] = field(default_factory=list)
     signs: int = 0
@@ -74,6 +74,13 @@ class Stage:
         """Does it when it is told to."""
         await self.gate(who, what)
         return await self.at_once(work)
+
+    async def query(self, who: str, what: str, work: Callable[[], Awaitable[T]]) -> T:
+        """An exchange with the database."""
+        answer = await self.exchange(who, what, work)
+        if who in self.both_ways:
+            await self.gate(who, "hears the database")
+        return answer
 
     async def at_once(self, work: Callable[[], Awaitable[T]]) -> T:
         """Does it; nobody moves meanwhile."""
@@ -256,25 +263,23 @@ class HeldTruth(NotedTruth):
     async def get(
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
     ) -> AnalyticsAnswer | None:
-        return await self._stage.exchange(self._by, "reads the database", lambda: super(HeldTruth, self).get(session_id))
+        return await self._stage.query(self._by, "reads the database", lambda: super(HeldTruth, self).get(session_id))
 
     async def get_many(
         self, session_ids: Collection[SessionId], *, freshness: Freshness = Freshness.BOUNDED
     ) -> dict[SessionId, AnalyticsAnswer]:
-        return await self._stage.exchange(self._by, "reads the database", lambda: super(HeldTruth, self).get_many(session_ids))
+        return await self._stage.query(self._by, "reads the database", lambda: super(HeldTruth, self).get_many(session_ids))
 
     async def get_document(
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
     ) -> DocumentAnswer | None:
-        return await self._stage.exchange(self._by, "reads the database", lambda: super(HeldTruth, self).get_document(session_id))
+        return await self._stage.query(self._by, "reads the database", lambda: super(HeldTruth, self).get_document(session_id))
 
     async def save(self, analytics: SessionAnalytics) -> SaveReceipt:
-        return await self._stage.exchange(self._by, "commits", lambda: super(HeldTruth, self).save(analytics))
+        return await self._stage.query(self._by, "commits", lambda: super(HeldTruth, self).save(analytics))
 
     async def delete(self, session_id: SessionId) -> DeleteReceipt | None:
-        return await self._stage.exchange(self._by, "commits", lambda: super(HeldTruth, self).delete(session_id))
+        return await self._stage.query(self._by, "commits", lambda: super(HeldTruth, self).delete(session_id))
 
     async def changes_since(self, position: int | None) -> Changes:
-        return await self._stage.exchange(self._by, "reads the change log", lambda: super(HeldTruth, self).changes_since(position))
-
-
+        return await self._stage.query(self._by, "reads the change log", lambda: super(HeldTruth, self).changes_since(position))
