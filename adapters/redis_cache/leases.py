@@ -8,13 +8,15 @@ import random
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from adapters.redis_cache.entry import Entry, pack, version_text
 from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import CacheServer, Scripts, Unavailable
 from domain.session import SessionId
+
+T = TypeVar("T")
 
 Grant = Literal["lease", "hit", "busy", "unavailable"]
 
@@ -50,18 +52,20 @@ class Leases:
         self._policy = policy
         self._new_token = new_token
         self._jitter = jitter
-        self._releasing: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     async def acquire(self, keys: Keys, session_ids: Sequence[SessionId], epoch: bytes, at_least: int = 0) -> Lease:
         """Asks for the leases of these sessions. `at_least` is the version that would spare the loading."""
         token = self._new_token()
         wanted = version_text(at_least)
         arguments: list[bytes | str | int] = [token, round(self._policy.lease_s * 1000), epoch, *(wanted for _ in session_ids)]
+        asking = self._own(self._server.run(self._scripts.acquire, keys.entries_and_leases(session_ids), arguments))
         try:
-            answers = await self._server.run(self._scripts.acquire, keys.entries_and_leases(session_ids), arguments)
+            answers = await asyncio.shield(asking)
         except asyncio.CancelledError:
-            # Redis may have granted them to somebody who is no longer there.
-            self._release_later(keys, session_ids, token)
+            # Redis may be granting them to somebody who is no longer there. They are given back after its answer: on another connection
+            # giving back might overtake asking, and the leases would stay.
+            self._release_later(keys, session_ids, token, after=asking)
             raise
         if isinstance(answers, Unavailable):
             return Lease(token, dict.fromkeys(session_ids, "unavailable"))
@@ -82,19 +86,22 @@ class Leases:
 
     async def aclose(self) -> None:
         """Waits until the leases given back are back."""
-        while self._releasing:
-            await asyncio.wait(self._releasing)
+        while self._under_way:
+            await asyncio.wait(self._under_way)
 
-    def _release_later(self, keys: Keys, session_ids: Sequence[SessionId], token: str) -> None:
+    def _release_later(self, keys: Keys, session_ids: Sequence[SessionId], token: str, *, after: asyncio.Task[Any] | None = None) -> None:
         async def release() -> None:
+            if after is not None:
+                await asyncio.wait([after])
             await self._server.run(self._scripts.release, [keys.lease(session_id) for session_id in session_ids], [token])
 
         self._own(release())
 
-    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+    def _own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
-        self._releasing.add(task)
-        task.add_done_callback(self._releasing.discard)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
 
     def _ttl_ms(self, entry: Entry) -> int:
         life_s = self._policy.absent_ttl_s if entry.payload is None else self._policy.ttl_s

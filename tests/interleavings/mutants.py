@@ -103,7 +103,10 @@ _IS_NEWER: Final = "local there = header_of(entry)\n  if there == '' or there:su
 
 MUTANTS: Final[dict[str, tuple[Mutate, str]]] = {
     "whoever loaded may fill": (in_script("fill", _HOLDS_THE_TOKEN, "if true then"), "a reader and a writer"),
-    "versions are compared instead of leases": (in_script("fill", _HOLDS_THE_TOKEN, _IS_NEWER), "a reader and a writer"),
+    "versions are compared instead of leases": (
+        in_script("fill", _HOLDS_THE_TOKEN, _IS_NEWER),
+        "a reader, a relay and a program that knows of no cache",
+    ),
     "writers leave the lease": (in_script("invalidate", _VOIDS_THE_LEASE, "end"), "a reader and a writer"),
     "the relay leaves the lease": (
         in_script("apply", _VOIDS_THE_LEASE, "end"),

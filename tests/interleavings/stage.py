@@ -35,16 +35,30 @@ STEP_S: Final = 0.005
 # So many turns of the loop without a sign of anybody: they all stand at a gate, or wait for somebody who does.
 _QUIET_TURNS: Final = 12
 _STEPS_MAX: Final = 500
-_HELD: Final = {"MGET", "EVALSHA", "EVAL", "SET"}
+_HELD: Final = {"MGET", "EVALSHA", "EVAL", "GET", "SET"}
 
 
 class SteppedLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock stands still until it is moved."""
+    """A loop whose clock can be made to stand still, and moved by hand."""
 
-    now_s = 0.0
+    _now_s: float | None = None
+    _behind_s: float = 0.0
 
     def time(self) -> float:
-        return self.now_s
+        return super().time() - self._behind_s if self._now_s is None else self._now_s
+
+    def stand(self) -> None:
+        """From here on only `step` moves the clock."""
+        self._now_s = self.time()
+
+    def step(self, seconds: float) -> None:
+        """Moves it."""
+        self._now_s = self.time() + seconds
+
+    def go(self) -> None:
+        """It goes by itself again, from where it stands."""
+        now_s, self._now_s = self.time(), None
+        self._behind_s = super().time() - now_s
 
 
 @dataclass
@@ -122,9 +136,10 @@ class Stage:
         self.tasks.clear()
         self.cancelled.clear()
         self.holding = True
+        loop.stand()
         try:
             for _ in range(_STEPS_MAX):
-                loop.now_s += STEP_S
+                loop.step(STEP_S)
                 options = sorted([(gate.who, gate.what) for gate in self.gates] + [(name, "begins") for name in waiting])
                 if options:
                     who, what = options[schedule.choose(options)]
@@ -144,6 +159,7 @@ class Stage:
                 raise AssertionError(f"no end after {_STEPS_MAX} steps; at the gates: {self.gates}")
         finally:
             self.holding = False
+            loop.go()
             for gate in list(self.gates):
                 self._open(gate)
             await self._settle()
@@ -191,16 +207,16 @@ class HeldRedis(Proxy):
             back = asyncio.create_task(self._bring_back(other_reader, writer, answers))
             while piece := await reader.read(1 << 20):
                 commands = redis_commands([piece])
-                if self.stage.holding and _HELD.intersection(commands):
-                    answers.clear()
+                answers.clear()
 
-                    async def deliver(piece: bytes = piece, to: asyncio.StreamWriter = other_writer) -> None:
-                        to.write(piece)
-                        await answers.wait()
+                async def deliver(piece: bytes = piece, to: asyncio.StreamWriter = other_writer) -> None:
+                    to.write(piece)
+                    await answers.wait()
 
+                if _HELD.intersection(commands):
                     await self.stage.exchange(self.who, _told(piece, commands), deliver)
                 else:
-                    other_writer.write(piece)
+                    await self.stage.at_once(deliver)
         except (asyncio.CancelledError, OSError):
             pass  # The end of the proxy, which waits for us.
         finally:
@@ -226,7 +242,7 @@ class HeldRedis(Proxy):
         delivering = asyncio.create_task(deliver())
         try:
             while piece := await reader.read(1 << 20):
-                came.put_nowait((piece, self.who in self.stage.both_ways and not answers.is_set()))
+                came.put_nowait((piece, self.stage.holding and self.who in self.stage.both_ways))
                 answers.set()
         except OSError:
             pass
