@@ -116,10 +116,14 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         self._keeping_in_step: asyncio.Task[None] | None = None
         self.stats = stats
 
-    async def open(self) -> None:
-        """Brings the cache in step with the truth, then keeps it so. Without Redis or the truth it opens all the same."""
+    async def open(self, *, relays: bool = True) -> None:
+        """Brings the cache in step with the truth, then keeps it so. Without Redis or the truth it opens all the same.
+
+        `relays` False: others keep it in step, or nobody, and then it is read past.
+        """
         await self._relay.catch_up(unless_fresh=True)
-        self._keeping_in_step = asyncio.create_task(self._keep_in_step(), name="cache relay")
+        if relays:
+            self._keeping_in_step = asyncio.create_task(self._keep_in_step(), name="cache relay")
 
     async def aclose(self) -> None:
         """Ends the relay and what is under way, and closes the connections to Redis. `inner` belongs to the caller."""
