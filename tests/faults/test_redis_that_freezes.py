@@ -134,6 +134,6 @@ async def test_a_lease_that_a_frozen_redis_grants_when_it_thaws_is_given_back(sc
         await cache.save(edition(other, 1))
         await scene.truth.save(edition(session_id, 1))
         answer = await cache.get(session_id)
-        return answer and answer.source
+        return None if answer is None else answer.source
 
     await eventually(source, lambda source: source == "redis")

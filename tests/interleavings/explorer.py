@@ -49,8 +49,11 @@ class Schedule:
 class Explored:
     """How many orders were run, and whether these were all within the bound."""
 
-    schedules: int
+    orders: int
     complete: bool
+
+    def __str__(self) -> str:
+        return f"{self.orders} orders{'' if self.complete else ', and there are more'}"
 
 
 def explore(run: Callable[[Schedule], None], *, preemptions_max: int, schedules_max: int, seed: int = 1) -> Explored:
