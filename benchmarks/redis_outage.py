@@ -3,7 +3,8 @@
     python benchmarks/redis_outage.py [--freezes N] [--rate PER_S] [--json]
 
 Freeze: Redis is stopped (SIGSTOP) again and again while reads go on, in pairs that fall due at one moment, one of each past the cache: so
-the database's own latency is of the same moments. Asked: p99 at most the database's plus one command's deadline until the breaker is open, and plus 1 ms from then on.
+the database's own latency is of the same moments. Asked: p99 at most the database's plus one command's deadline until the breaker is open,
+and plus 1 ms from then on.
 
 Outage: 1,000 reads and writes a second while Redis is killed and, after a while, started again, empty. Asked: no exception, no wrong
 answer, full speed within 5 s of its return. Latency counts from when a call was due, so that waiting for a turn is part of it.
