@@ -70,7 +70,7 @@ SCENES: Final = {
             "SQL": partial(play.write_past_the_cache, "SQL", 2),
         },
         cached_at_first=False,
-        preemptions_max=3,
+        preemptions_max=2,
     ),
     "two relays and a program that knows of no cache": Scene(
         ("one", "other"),
@@ -96,7 +96,7 @@ SCENES: Final = {
             "flush": play.lose_everything,
         },
         preemptions_max=2,
-        schedules_max=300,
+        schedules_max=150,
         complete=False,
     ),
     "a reader, a writer, and entry and lease are evicted": Scene(
@@ -107,7 +107,7 @@ SCENES: Final = {
             "memory": partial(play.lose, "entry", "lease"),
         },
         preemptions_max=2,
-        schedules_max=300,
+        schedules_max=150,
         complete=False,
     ),
     "a relay that has to begin anew": Scene(
