@@ -31,10 +31,11 @@ format: $(INSTALLED)  ## Put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED)  ## Measure the analysis, and cached reads beside their peers
+bench: $(INSTALLED)  ## Measure the analysis, cached reads beside their peers, and outages
 	$(BIN)/python benchmarks/analysis_time.py
 	$(BIN)/python benchmarks/cache_hits.py
 	$(BIN)/python benchmarks/loop_stall.py
+	$(BIN)/python benchmarks/redis_outage.py
 
 lock: $(INSTALLED)  ## Renew requirements.lock from pyproject.toml (needs the package index)
 	$(BIN)/python -m pip install --quiet uv

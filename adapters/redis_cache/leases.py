@@ -13,14 +13,20 @@ import asyncio
 import random
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from adapters.redis_cache.entry import Entry, pack, version_text
 from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import CacheServer, Scripts, Unavailable
 from domain.session import SessionId
+
+T = TypeVar("T")
+
+# Redis has the question and may answer it yet, when nobody listens any more: when it thaws, for one.
+_MAY_BE_GRANTED_YET: Final = ("timeout", "connection")
 
 Grant = Literal["lease", "hit", "busy", "unavailable"]
 
@@ -62,20 +68,25 @@ class Leases:
         self._policy = policy
         self._new_token = new_token
         self._jitter = jitter
-        self._releasing: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._closing = asyncio.Event()
 
     async def acquire(self, keys: Keys, session_ids: Sequence[SessionId], epoch: bytes, at_least: int = 0) -> Lease:
         """Asks for the leases of these sessions. `at_least` is the version that would spare the loading."""
         token = self._new_token()
         wanted = version_text(at_least)
         arguments: list[bytes | str | int] = [token, round(self._policy.lease_s * 1000), epoch, *(wanted for _ in session_ids)]
+        asking = self._own(self._server.run(self._scripts.acquire, keys.entries_and_leases(session_ids), arguments))
         try:
-            answers = await self._server.run(self._scripts.acquire, keys.entries_and_leases(session_ids), arguments)
+            answers = await asyncio.shield(asking)
         except asyncio.CancelledError:
-            # Redis may have granted them to somebody who is no longer there.
-            self._release_later(keys, session_ids, token)
+            # Redis may be granting them to somebody who is no longer there. They are given back after its answer: on another connection
+            # giving back might overtake asking, and the leases would stay.
+            self._release_later(keys, session_ids, token, after=asking)
             raise
         if isinstance(answers, Unavailable):
+            if answers.reason in _MAY_BE_GRANTED_YET:
+                self._release_later(keys, session_ids, token)
             return Lease(token, dict.fromkeys(session_ids, "unavailable"))
         lease = Lease(token, {})
         for session_id, answer in zip(session_ids, answers, strict=True):
@@ -93,27 +104,43 @@ class Leases:
             values += [pack(entry), self._ttl_ms(entry)]
         names = keys.entries_and_leases([entry.session_id for entry in entries])
         accepted = await self._server.run(self._scripts.fill, names, [lease.token, *values])
-        return [False for _ in entries] if isinstance(accepted, Unavailable) else [answer == 1 for answer in accepted]
+        if isinstance(accepted, Unavailable):
+            # If it was not lost it may still be accepted, unless giving back overtakes it: either is safe, and nobody has to wait.
+            self._release_later(keys, [entry.session_id for entry in entries], lease.token)
+            return [False for _ in entries]
+        return [answer == 1 for answer in accepted]
 
     def give_back(self, keys: Keys, lease: Lease, session_ids: Sequence[SessionId]) -> None:
         """Gives leases back unused, in the background: it is called where a caller was cancelled or failed, and cannot wait."""
         self._release_later(keys, session_ids, lease.token)
 
     async def aclose(self) -> None:
-        """Waits until the leases given back are back."""
-        while self._releasing:
-            await asyncio.wait(self._releasing)
+        """Waits until the leases given back are back, or Redis has failed to take them."""
+        self._closing.set()
+        while self._under_way:
+            await asyncio.wait(self._under_way)
 
-    def _release_later(self, keys: Keys, session_ids: Sequence[SessionId], token: str) -> None:
+    def _release_later(self, keys: Keys, session_ids: Sequence[SessionId], token: str, *, after: asyncio.Task[Any] | None = None) -> None:
         async def release() -> None:
-            await self._server.run(self._scripts.release, [keys.lease(session_id) for session_id in session_ids], [token])
+            if after is not None:
+                await asyncio.wait([after])
+            clock = asyncio.get_running_loop().time
+            give_up_at = clock() + self._policy.lease_s
+            names = [keys.lease(session_id) for session_id in session_ids]
+            while isinstance(await self._server.run(self._scripts.release, names, [token]), Unavailable):
+                if self._closing.is_set() or clock() > give_up_at:
+                    return
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._policy.open_s):
+                        await self._closing.wait()
 
         self._own(release())
 
-    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+    def _own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
-        self._releasing.add(task)
-        task.add_done_callback(self._releasing.discard)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
 
     def _ttl_ms(self, entry: Entry) -> int:
         life_s = self._policy.absent_ttl_s if entry.payload is None else self._policy.ttl_s

@@ -116,10 +116,14 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         self._sampling: asyncio.Task[None] | None = None
         self.stats = stats
 
-    async def open(self) -> None:
-        """Brings the cache in step with the truth, then keeps it so. Without Redis or the truth it opens all the same."""
+    async def open(self, *, relays: bool = True) -> None:
+        """Brings the cache in step with the truth, then keeps it so. Without Redis or the truth it opens all the same.
+
+        `relays` False: others keep it in step, or nobody, and then it is read past.
+        """
         await self._relay.begin()
-        self._keeping_in_step = asyncio.create_task(self._keep_in_step(), name="cache relay")
+        if relays:
+            self._keeping_in_step = asyncio.create_task(self._keep_in_step(), name="cache relay")
         self._sampling = asyncio.create_task(self._keep_sampling(), name="cache sampler")
 
     async def aclose(self) -> None:

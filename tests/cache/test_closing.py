@@ -13,6 +13,7 @@ from adapters.redis_cache.compose import cached
 from adapters.redis_cache.keys import Keys
 from domain.errors import StorageUnavailable
 from tests.cache.conftest import BRISK, QUIET, Caches, WatchedRepository
+from tests.leases import held_leases
 from tests.patience import eventually
 from tests.servers import OwnRedis
 from tests.strategies import edition, new_id
@@ -47,7 +48,7 @@ async def test_closing_leaves_no_task_no_connection_and_no_lease(own_redis: OwnR
 
 
 async def _leases(raw: Any, prefix: str) -> int:
-    return len([name async for name in raw.scan_iter(match=f"{prefix}:*:l:*", count=1000)])
+    return len(await held_leases(raw, prefix))
 
 
 async def test_closing_twice_is_closing_once(caches: Caches) -> None:

@@ -13,6 +13,7 @@ from adapters.redis_cache.policy import CachePolicy
 from domain.errors import StorageUnavailable
 from domain.ports import Freshness
 from tests.cache.conftest import Caches, WatchedRepository, all_keys
+from tests.leases import held_leases
 from tests.patience import eventually
 from tests.strategies import edition, new_id, number_of
 
@@ -251,15 +252,17 @@ async def test_a_second_telling_of_a_write_voids_no_lease_that_came_after_the_fi
     assert answer.source == ("redis" if stored else "memory")
 
 
-async def test_what_is_older_than_redis_was_told_is_not_stored(caches: Caches, truth: WatchedRepository) -> None:
+async def test_what_is_older_than_redis_was_told_is_not_stored(caches: Caches, truth: WatchedRepository, raw: Any) -> None:
     """As a truth answers that lags, or was restored."""
     cache, session_id = await caches.open(), new_id()
     await truth.inner.save(edition(session_id, 1))
     assert await cache._invalidate(session_id, 5)
-    for _ in range(2):
-        answer = await cache.get(session_id)
-        assert answer is not None
-        assert answer.source == "memory"
+    answer = await cache.get(session_id)
+    assert answer is not None
+    assert answer.source == "memory"
+    assert cache.stats.counts()["fills_refused"] == 1
+    # Nor is anybody kept waiting by it.
+    assert await held_leases(raw, caches.prefix) == []
 
 
 async def test_who_knows_of_a_deletion_is_told_by_redis_that_there_is_nothing(caches: Caches, truth: WatchedRepository) -> None:

@@ -117,12 +117,14 @@ class Scene:
         """For a writer that knows of no cache, as one with psql: nobody hears that its writes are acknowledged."""
         return NotedTruth(self.truth, self.history, "SQL")
 
-    async def cache(self, redis_url: str, policy: CachePolicy, name: str) -> tuple[Witness, RedisCachedSessionAnalyticsRepository]:
+    async def cache(
+        self, redis_url: str, policy: CachePolicy, name: str, *, relays: bool = True
+    ) -> tuple[Witness, RedisCachedSessionAnalyticsRepository]:
         """One in this process."""
         truth = NotedTruth(self.truth, self.history, name)
         truth.late_s = _LATE_S
         cache = cached(truth, truth, redis_url=redis_url, key_prefix=self.prefix, policy=policy)
-        await cache.open()
+        await cache.open(relays=relays)
         self.stack.push_async_callback(cache.aclose)
         return Witness(cache, self.history, name), cache
 

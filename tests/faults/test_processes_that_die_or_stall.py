@@ -71,10 +71,7 @@ async def test_a_relay_stopped_between_snapshot_and_apply_vouches_for_nothing_ol
     for key in keys:
         await sql.save(edition(key, 1))
     (stalled,) = await scene.processes(1, own_redis.url, BRISK)
-    reader, cache = await scene.cache(own_redis.url, BRISK, "reader")
-    if not others_relay:
-        assert cache._keeping_in_step is not None
-        cache._keeping_in_step.cancel()
+    reader, _ = await scene.cache(own_redis.url, BRISK, "reader", relays=others_relay)
 
     async def hit() -> str:
         return (await reader.read(keys[0], Freshness.FRESH)).source

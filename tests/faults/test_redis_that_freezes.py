@@ -113,3 +113,27 @@ async def test_while_the_breaker_is_open_probes_are_few_and_no_read_waits_for_on
             return answer.source
 
         await eventually(source, lambda source: source == "redis")
+
+
+@pytest.mark.parametrize("frozen_s", [0.3, 1.0])
+async def test_a_lease_that_a_frozen_redis_grants_when_it_thaws_is_given_back(scene: Scene, own_redis: OwnRedis, frozen_s: float) -> None:
+    """Its asker has long gone: until the lease ends nobody could store the session."""
+    policy = CachePolicy(near_entries_max=0, heartbeat_s=60.0, lease_s=300.0, command_s=0.1, connect_s=0.2, open_s=0.1)
+    _, cache = await scene.cache(own_redis.url, policy, "A")
+    session_id, other = new_id(), new_id()
+    assert await cache.get(other) is None
+    own_redis.stop()
+    keys = cache._relay.keys
+    assert keys is not None
+    asked = await cache._leases.acquire(keys, [session_id], b"an epoch")
+    assert asked.grants == {session_id: "unavailable"}
+    await asyncio.sleep(frozen_s)
+    own_redis.cont()
+
+    async def source() -> str | None:
+        await cache.save(edition(other, 1))
+        await scene.truth.save(edition(session_id, 1))
+        answer = await cache.get(session_id)
+        return None if answer is None else answer.source
+
+    await eventually(source, lambda source: source == "redis")

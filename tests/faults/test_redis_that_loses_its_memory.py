@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis.asyncio
+from redis.exceptions import OutOfMemoryError
 
 from adapters.embedded import EmbeddedValkey
 from adapters.redis_cache.policy import CachePolicy
@@ -189,3 +191,78 @@ async def test_an_old_dump_restored_stays_within_the_bound(scene: Scene, own_red
     await hits_return(witnesses, keys)
     assert await versions(witnesses, keys) == [await true_versions(scene, keys)] * 2
     scene.check(LONGER)
+
+
+async def test_once_redis_is_back_one_pass_of_the_relay_and_one_load_a_session_bring_the_hits_back(
+    scene: Scene, own_redis: OwnRedis, keys: list[SessionId]
+) -> None:
+    policy = replace(BRISK, near_entries_max=0, heartbeat_s=5.0)
+    opened = [await scene.cache(own_redis.url, policy, name) for name in ("A", "B")]
+    witnesses = [witness for witness, _ in opened]
+    await written_once(witnesses[0], keys)
+    await hits_return(witnesses, keys)
+
+    async with under_load(witnesses, keys, readers=20, writers=2, written=keys):
+        await asyncio.to_thread(own_redis.kill)
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(own_redis.start)
+        await asyncio.sleep(0.5)
+
+    # Nobody's relay is due. One pass, by one of them, is for both.
+    await eventually(opened[0][1]._relay.catch_up, bool)
+    await eventually(lambda: reaches_redis(witnesses, keys[0]), bool)
+    before = [cache.stats.counts() for _, cache in opened]
+    sources = [[(await witness.read(key, Freshness.FRESH)).source for key in keys] for _ in range(2) for witness in witnesses]
+    after = [cache.stats.counts() for _, cache in opened]
+    assert sources[1:] == [["redis"] * len(keys)] * 3
+    assert sum(counts.get("misses", 0) for counts in after) - sum(counts.get("misses", 0) for counts in before) <= len(keys)
+    assert [counts.get("bypasses", 0) for counts in after] == [counts.get("bypasses", 0) for counts in before]
+    scene.check(policy)
+
+
+async def reaches_redis(witnesses: Sequence[Witness], key: SessionId) -> bool:
+    return all([(await witness.read(key, Freshness.FRESH)).source == "redis" for witness in witnesses])
+
+
+async def test_a_redis_that_evicts_what_was_used_least_under_load_makes_no_answer_older(
+    scene: Scene, own_redis: OwnRedis, keys: list[SessionId]
+) -> None:
+    witnesses = [(await scene.cache(own_redis.url, BRISK, name))[0] for name in ("A", "B")]
+    await written_once(witnesses[0], keys)
+    async with client(own_redis.url) as own:
+        await own.config_set("maxmemory-policy", "allkeys-lru")
+        await own.config_set("maxmemory", (await own.info("memory"))["used_memory"] + 300_000)
+        async with under_load(witnesses, keys, readers=16, writers=3, written=keys):
+            for number in range(60):  # Whole generations of keys go, the position and the heartbeat with them.
+                with suppress(OutOfMemoryError):  # What clients are being sent counts too, and cannot be evicted.
+                    await own.set(f"filler:{number}", b"x" * 60_000)
+                await asyncio.sleep(0.02)
+        assert (await own.info("stats"))["evicted_keys"] > 20
+        await own.config_set("maxmemory", 0)
+    await hits_return(witnesses, keys)
+    assert await versions(witnesses, keys) == [await true_versions(scene, keys)] * 2
+    scene.check(BRISK)
+
+
+@pytest.mark.parametrize("value", ["a list", "no entry", "nothing"])
+async def test_keys_that_are_overwritten_by_others_under_load_make_no_answer_older(
+    scene: Scene, own_redis: OwnRedis, keys: list[SessionId], value: str
+) -> None:
+    """Entries, leases, position, heartbeat, mark and counters: whatever there is, at any moment."""
+    witnesses = [(await scene.cache(own_redis.url, BRISK, name))[0] for name in ("A", "B")]
+    await written_once(witnesses[0], keys)
+    async with client(own_redis.url) as own, under_load(witnesses, keys, readers=16, writers=3, written=keys):
+        for _ in range(25):
+            names = [name async for name in own.scan_iter(match=f"{scene.prefix}:*", count=1000)]
+            async with own.pipeline(transaction=True) as at_once:
+                for name in names:
+                    at_once.delete(name)
+                    if value == "a list":
+                        at_once.rpush(name, b"not ours")
+                    elif value == "no entry":
+                        at_once.set(name, b"not ours")
+                await at_once.execute()
+            await asyncio.sleep(0.04)
+    await hits_return(witnesses, keys)
+    assert await versions(witnesses, keys) == [await true_versions(scene, keys)] * 2
+    scene.check(BRISK)

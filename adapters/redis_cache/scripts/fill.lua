@@ -5,13 +5,15 @@ local answers = {}
 for i = 1, #KEYS, 2 do
   local entry, lease = KEYS[i], KEYS[i + 1]
   local holder, floor = lease_of(lease)
-  -- Less than the floor was not read from the database's present: from a lagging replica, or after a restore.
-  if holder == ARGV[1] and ARGV[i + 1]:sub(9, 24) >= floor then
-    redis.call('SET', entry, ARGV[i + 1], 'PX', ARGV[i + 2])
+  local stored = 0
+  if holder == ARGV[1] then
+    -- Less than the floor was not read from the database's present: from a lagging replica, or after a restore.
+    if ARGV[i + 1]:sub(9, 24) >= floor then
+      redis.call('SET', entry, ARGV[i + 1], 'PX', ARGV[i + 2])
+      stored = 1
+    end
     redis.call('DEL', lease)
-    answers[#answers + 1] = 1
-  else
-    answers[#answers + 1] = 0
   end
+  answers[#answers + 1] = stored
 end
 return answers
