@@ -39,7 +39,7 @@ bench: $(INSTALLED)  ## Measure the analysis, and cached reads beside their peer
 lock: $(INSTALLED)  ## Renew requirements.lock from pyproject.toml (needs the package index)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --extra embedded --group dev --upgrade --output-file requirements.lock pyproject.toml
+	  --extra embedded --extra telemetry --group dev --upgrade --output-file requirements.lock pyproject.toml
 
 clean:  ## Remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -2,6 +2,9 @@
 
 EmgSessionsError
 ├── InvalidRecording           a recording that cannot be analysed; nothing of it is stored
+├── InvalidRecordingKey        a name under which no recording may be stored
+├── RecordingTooLarge          more bytes than a recording may have; nothing of it is stored
+├── RecordingNotFound          the recording store has no such recording
 ├── InvalidSessionId           a text that is no session id
 ├── InvalidParameters          analysis parameters that contradict each other or the recording
 ├── InvalidSettings            a setting that is missing, malformed or out of range
@@ -33,6 +36,25 @@ class InvalidRecording(EmgSessionsError):
 
     def __str__(self) -> str:
         return f"{self.file_name}: {self.reason}"
+
+
+class InvalidRecordingKey(EmgSessionsError):
+    """No recording may be stored under this name."""
+
+
+class RecordingTooLarge(EmgSessionsError):
+    """There are more bytes than a recording may have. `bytes_max` is the limit."""
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(bytes_max)
+        self.bytes_max = bytes_max
+
+    def __str__(self) -> str:
+        return f"a recording may have {self.bytes_max} bytes at most (RECORDING_MEGABYTES_MAX)"
+
+
+class RecordingNotFound(EmgSessionsError):
+    """The recording store has no recording under this key."""
 
 
 class InvalidSessionId(EmgSessionsError):

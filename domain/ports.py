@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterable, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
@@ -12,7 +14,7 @@ from uuid import UUID
 
 from domain.analytics import AnalysisParameters, SessionAnalytics
 from domain.emg.recording import Recording
-from domain.session import SessionId, TherapySession
+from domain.session import SessionId, SessionState, TherapySession
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -147,21 +149,140 @@ class ChangeFeed(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class SessionQuery:
+    """Which sessions to list. None: any. `patients` is what the asker may see: an empty set sees nothing, None sees everything.
+
+    Recorded from (inclusive) and before (exclusive), in local time; sessions without a time of recording are in no such range.
+    """
+
+    patients: frozenset[str] | None = None
+    patient_code: str | None = None
+    state: SessionState | None = None
+    recorded_from: datetime | None = None
+    recorded_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PageKey:
+    """Where a page of sessions ended; the next begins after it."""
+
+    registered_at: datetime
+    session_id: SessionId
+
+
 @runtime_checkable
 class SessionRegistry(Protocol):
-    """Knows which sessions were recorded. Raises StorageError as the repository does."""
+    """Knows which sessions were recorded, and what became of them. Raises StorageError as the repository does.
+
+    A session's recording is known by its digest: two sessions never have the same one.
+    """
 
     @abstractmethod
     async def register(self, session: TherapySession) -> TherapySession:
-        """Registers a session once: if it is known already, what is known is returned and nothing changes."""
+        """Registers a session once: if its id or its digest is known already, what is known is returned and nothing changes."""
 
     @abstractmethod
     async def find(self, session_id: SessionId) -> TherapySession | None:
         """The session, or None if it was never registered."""
 
     @abstractmethod
+    async def find_by_recording(self, recording_sha256: str) -> TherapySession | None:
+        """The session whose recording has this digest, or None."""
+
+    @abstractmethod
     async def recent(self, limit: int) -> Sequence[TherapySession]:
         """The last registered sessions, newest first, `limit` at most."""
+
+    @abstractmethod
+    async def page(self, query: SessionQuery, *, limit: int, after: PageKey | None = None) -> Sequence[TherapySession]:
+        """The sessions that a query matches, newest registered first, `limit` at most, from after a key on. Duplicates are left out."""
+
+    @abstractmethod
+    async def identify(self, session_id: SessionId, recording_sha256: str, size_bytes: int) -> TherapySession | None:
+        """Notes the digest of a session's recording; the session as it is then, or None if it is not registered (any more).
+
+        If another session has this digest, this one becomes its duplicate: state and `same_as` say so.
+        """
+
+    @abstractmethod
+    async def note(
+        self,
+        session_id: SessionId,
+        state: SessionState,
+        *,
+        progress: float = 0.0,
+        failure: str | None = None,
+        recorded_at: datetime | None = None,
+    ) -> None:
+        """Notes what became of a session; a `recorded_at` that is None leaves what is known. Nothing happens if it is not registered."""
+
+    @abstractmethod
+    async def forget(self, session_id: SessionId) -> bool:
+        """Erases a session; False if it was not registered."""
+
+
+@runtime_checkable
+class ProcessingQueue(Protocol):
+    """Recordings that wait to be processed, by any worker, at least once each. Raises StorageError as the repository does."""
+
+    @abstractmethod
+    async def submit(self, session: TherapySession) -> TherapySession:
+        """Registers a session and queues its processing, both or neither. A session that is known already, by its id or its digest, is
+        returned as it is, and nothing is queued; unless it failed: then it is queued again."""
+
+    @abstractmethod
+    async def depth(self) -> int:
+        """How many sessions wait for a worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecording:
+    """A recording as the store keeps it."""
+
+    key: str
+    recording_sha256: str
+    size_bytes: int
+
+
+@runtime_checkable
+class RecordingStore(Protocol):
+    """Keeps recordings under keys: relative paths of printable characters, without `..` and empty parts.
+
+    Raises InvalidRecordingKey for any other key, RecordingNotFound, RecordingTooLarge, and StorageUnavailable if the store fails.
+    """
+
+    @abstractmethod
+    async def put(self, key: str, chunks: AsyncIterable[bytes]) -> StoredRecording:
+        """Stores a recording whole or not at all, while it arrives; what was there before is replaced.
+
+        Raises RecordingTooLarge as soon as more has arrived than a recording may have.
+        """
+
+    @abstractmethod
+    def fetched(self, key: str) -> AbstractAsyncContextManager[Path]:
+        """The recording as a local file, for as long as the context lasts; to be read only."""
+
+    @abstractmethod
+    async def move(self, key: str, to: str) -> None:
+        """Gives a recording another key."""
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Erases a recording. Nothing happens if it is not there."""
+
+
+@runtime_checkable
+class PatientAssignments(Protocol):
+    """Which therapist treats which patient. One therapist a patient; therapists are known by the subject of their tokens."""
+
+    @abstractmethod
+    async def patients_of(self, therapist: str) -> frozenset[str]:
+        """The codes of the patients assigned to a therapist."""
+
+    @abstractmethod
+    async def assign(self, patient_code: str, therapist: str, *, unless_assigned: bool = False) -> str:
+        """Assigns a patient; who treats the patient then is returned: with `unless_assigned`, whoever did before."""
 
 
 @runtime_checkable
