@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterable, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -308,3 +308,43 @@ class Workers(Protocol):
 
         Raises AnalysisFailed if the worker died or ran out of time; other work is not affected. Cancellation ends the work.
         """
+
+
+HealthStatus = Literal["healthy", "degraded", "unhealthy"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartHealth:
+    """How a part of the system does. healthy: as promised; degraded: it answers, and something is amiss; unhealthy: it does not answer.
+
+    `reason` is a sentence for an operator, None if healthy. `facts` are figures by name, their units last in the names; no addresses.
+    """
+
+    status: HealthStatus
+    reason: str | None = None
+    facts: Mapping[str, str | int | float | None] = field(default_factory=dict)
+
+
+@runtime_checkable
+class WatchedPart(Protocol):
+    """A part of the system that can be looked at."""
+
+    @abstractmethod
+    async def look(self) -> PartHealth:
+        """How it does now, in a round trip or two. May raise StorageError: then it is unhealthy."""
+
+
+@runtime_checkable
+class Traces(Protocol):
+    """Tells a collector what was done as part of what, and how long it took. Never raises, never waits, and may do nothing at all."""
+
+    @abstractmethod
+    def span(self, name: str, *, within: str | None = None, **facts: str | int | float) -> AbstractContextManager[None]:
+        """Something that is done, for as long as the context lasts: part of what surrounds it, or of `within`, as `here` gave it elsewhere.
+
+        `facts` hold no patient data. What is raised inside ends the span as failed, by its type's name, and goes on.
+        """
+
+    @abstractmethod
+    def here(self) -> str | None:
+        """What is being done now, as a text (W3C `traceparent`) that may travel to another process; None if nothing is traced."""
