@@ -59,6 +59,15 @@ class Settings(BaseSettings):
     mvc_threshold_percent: PositiveFloat = 75.0
     duration_threshold_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2000.0
 
+    # The processing of recordings that arrive.
+    worker_concurrency: PositiveInt = 2
+    worker_drain_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
+    worker_stalled_s: PositiveFloat = 30.0
+    processing_attempts_max: PositiveInt = 5
+    processing_backoff_s: PositiveFloat = 2.0
+    processing_backoff_s_max: PositiveFloat = 300.0
+    processing_jobs_kept_hours: PositiveInt = 168
+
     # Logs, on standard error.
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     log_format: Literal["auto", "text", "json"] = "auto"
