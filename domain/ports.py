@@ -396,3 +396,23 @@ class Traces(Protocol):
     @abstractmethod
     def here(self) -> str | None:
         """What is being done now, as a text (W3C `traceparent`) that may travel to another process; None if nothing is traced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a caller may still do: `remaining` of `limit` in a window of `window_s`, which begins anew in `reset_s` seconds."""
+
+    granted: bool
+    limit: int
+    remaining: int
+    reset_s: int
+    window_s: int
+
+
+@runtime_checkable
+class RateLimit(Protocol):
+    """Bounds how often somebody may do something. Raises nothing: where it cannot count, it counts less exactly."""
+
+    @abstractmethod
+    async def take(self, caller: str) -> Allowance:
+        """One more by this caller, if it is granted."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Final, Protocol
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol, runtime_checkable
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from domain.ports import PartHealth
 
 # What no route was found for, so that a scanner's paths do not become series and log lines of their own.
 NO_ROUTE: Final = "none"
@@ -17,11 +20,25 @@ _METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 CLIENT_GONE: Final = 499
 
 
-class RequestMeter(Protocol):
-    """Takes note of requests."""
+@runtime_checkable
+class HttpMeter(Protocol):
+    """Takes note of what the HTTP surface does, and tells it."""
 
+    @abstractmethod
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """A request was answered."""
+        """A request was answered. `route` is the path's pattern, of which there are few."""
+
+    @abstractmethod
+    def storage_event(self, outcome: str) -> None:
+        """A storage event was taken: received, known or ignored."""
+
+    @abstractmethod
+    def seen(self, parts: Mapping[str, PartHealth]) -> None:
+        """How the parts of the system do now."""
+
+    @abstractmethod
+    def exposition(self) -> tuple[bytes, str]:
+        """Everything that was noted, and its media type."""
 
 
 class Observation:
@@ -32,10 +49,11 @@ class Observation:
     """
 
     def __init__(
-        self, app: ASGIApp, *, meter: RequestMeter, log_requests: bool, clock: Callable[[], float] = time.perf_counter
+        self, app: ASGIApp, *, meter: Callable[[], HttpMeter], log_requests: bool, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self._app = app
-        self._meter = meter
+        self._meter_of_app = meter
+        self._meter: HttpMeter | None = None
         self._log = structlog.get_logger(__name__) if log_requests else None
         self._clock = clock
 
@@ -64,6 +82,8 @@ class Observation:
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         route = scope.get("route_pattern") or getattr(scope.get("route"), "path", NO_ROUTE)
+        if self._meter is None:
+            self._meter = self._meter_of_app()
         self._meter.answered(method, route, status, seconds)
         if self._log is not None:
             self._log.info("request_answered", method=method, route=route, status=status, duration_ms=round(seconds * 1000, 2))
