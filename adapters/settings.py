@@ -68,6 +68,16 @@ class Settings(BaseSettings):
     processing_backoff_s_max: PositiveFloat = 300.0
     processing_jobs_kept_hours: PositiveInt = 168
 
+    # Who may ask over HTTP. Without keys this machine alone is served.
+    jwt_secret: SecretStr | None = None
+    jwt_jwks_url: str | None = None
+    jwt_jwks_file: Path | None = None
+    jwt_audience: str | None = None
+    jwt_issuer: str | None = None
+    jwt_role_claim: Annotated[str, Field(min_length=1)] = "role"
+    jwt_leeway_s: Annotated[float, Field(ge=0, le=120)] = 10.0
+    access_trust_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
+
     # Logs, on standard error.
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     log_format: Literal["auto", "text", "json"] = "auto"
@@ -77,7 +87,9 @@ class Settings(BaseSettings):
     def _comma_separated(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("database_url", "redis_url", "data_dir", mode="before")
+    @field_validator(
+        "database_url", "redis_url", "data_dir", "jwt_secret", "jwt_jwks_url", "jwt_jwks_file", "jwt_audience", "jwt_issuer", mode="before"
+    )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value
@@ -90,5 +102,5 @@ def load_settings(**given: object) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0]).upper() if first["loc"] else "the settings"
-        shown = "" if name.endswith("_URL") else f", not {str(first['input'])[:60]!r}"
+        shown = "" if name.endswith(("_URL", "_SECRET")) else f", not {str(first['input'])[:60]!r}"
         raise InvalidSettings(f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}{shown}") from None
