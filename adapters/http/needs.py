@@ -9,7 +9,7 @@ Everything is resolved once, when the application starts, so a handler's injecti
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar, cast
 
@@ -54,7 +54,7 @@ async def resolved(open_needs: OpenNeeds) -> AsyncIterator[Needed]:
         by_name: dict[str, Any] = {}
         for name in HttpNeeds.providers:
             provided = getattr(needs, name)()
-            by_name[name] = await cast(Awaitable[Any], provided) if inspect.isawaitable(provided) else provided
+            by_name[name] = await provided if inspect.isawaitable(provided) else provided
         yield Needed(by_name)
 
 

@@ -78,7 +78,7 @@ OF_ERRORS: Final[dict[type[EmgSessionsError], tuple[Kind, str | None]]] = {
     StorageNotReady: (Kind("storage-not-ready", 503, "The storage is not ready"), "the operator has to run: emg-sessions db upgrade"),
     StoredDataInvalid: (
         Kind("stored-data-invalid", 500, "What is stored cannot be read"),
-        "process the recording again, or restore a backup",
+        "process the recording again",
     ),
 }
 """What each error of the domain is to a client; the text is the detail, None: the error's own message. A test holds it complete."""

@@ -31,6 +31,7 @@ RecordedBefore = Annotated[datetime | None, Query(description="Recorded before t
 
 @router.get("", summary="List sessions", responses=problems(400, 401, 403, 422, 503))
 async def list_sessions(
+    *,
     viewer: Viewing,
     access: Access,
     registry: Registry,
@@ -68,7 +69,7 @@ async def list_sessions(
     summary="Show a session",
     response_model=SessionInDetail,
     responses={
-        308: {"description": "The same recording is another session; `Location` names it."},
+        308: {"description": "The recording is that of the session in `Location`."},
         **problems(400, 401, 403, 404, 422, 503),
     },
 )

@@ -64,7 +64,7 @@ class Tokens:
             raise unauthenticated("the token is too long")
         try:
             header = jwt.get_unverified_header(token)
-            algorithm = header.get("alg")
+            algorithm = str(header.get("alg"))
             key = await self._key(algorithm, header.get("kid"))
             claims: dict[str, Any] = jwt.decode(
                 token,
@@ -81,7 +81,7 @@ class Tokens:
             raise unauthenticated("the token cannot be read") from None
         return claims
 
-    async def _key(self, algorithm: object, key_id: object) -> Any:
+    async def _key(self, algorithm: str, key_id: object) -> Any:
         if algorithm == "HS256" and self._policy.secret is not None:
             return self._policy.secret
         if algorithm in _PUBLIC_KEY_ALGORITHMS and self._published is not None:
@@ -105,8 +105,8 @@ class Tokens:
 class _PublishedKeys:
     """The issuer's public keys, from a file or an address.
 
-    Fetched again when they are old or do not have the key that is asked for, but never more often than `jwks_pause_s`: whoever sends made-up
-    key ids does not make us a burden to the issuer.
+    Fetched again when they are old or lack the key that is asked for, but once in `jwks_pause_s` at most: whoever makes up key ids does not
+    make us a burden to the issuer.
     """
 
     def __init__(self, policy: AccessPolicy, clock: Callable[[], float] = time.monotonic) -> None:
