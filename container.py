@@ -23,7 +23,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters.c3d.reader import C3dRecordingReader
 from adapters.embedded import EmbeddedPostgres, EmbeddedValkey
 from adapters.http.needs import HttpNeeds
+from adapters.http.edge_policy import EdgePolicy, WebhookPolicy
 from adapters.http.policy import AccessPolicy, HttpPolicy
+from adapters.http.storage_events import Recordings
 from adapters.memory import MemoryPatientAssignments, MemorySessionAnalyticsRepository, MemorySessionRegistry
 from adapters.postgres import migrations
 from adapters.postgres.engine import PostgresPolicy, create_engine
@@ -95,7 +97,23 @@ def http_policy(settings: Settings) -> HttpPolicy:
         role_claim=settings.jwt_role_claim,
         leeway_s=settings.jwt_leeway_s,
     )
-    return HttpPolicy(access=access)
+    return HttpPolicy(access=access, edge=edge_policy(settings))
+
+
+def edge_policy(settings: Settings) -> EdgePolicy:
+    """The bounds and choices where requests enter, from settings."""
+    secrets = (settings.webhook_secret, settings.webhook_secret_previous)
+    return EdgePolicy(
+        webhook=WebhookPolicy(
+            secrets=tuple(secret.get_secret_value() for secret in secrets if secret is not None),
+            unsigned_allowed=settings.webhook_unsigned_allowed,
+            recordings=Recordings(settings.webhook_bucket, settings.webhook_name_pattern),
+            patient_pattern=settings.webhook_patient_pattern,
+        ),
+        recording_bytes_max=round(settings.recording_megabytes_max * 1e6),
+        body_idle_s_max=settings.body_idle_s_max,
+        log_requests=settings.log_level in ("debug", "info"),
+    )
 
 
 async def open_postgres(settings: Settings) -> AsyncIterator[AsyncEngine]:

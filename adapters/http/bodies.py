@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from adapters.http.problems import Kind, Problem
 
 # These carry no body that any route reads.
 _WITHOUT_BODY: Final = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -29,11 +33,27 @@ class BodyBounds:
             raise ValueError(f"no body could keep to {self}")
 
 
+class BodyRefused(HTTPException):
+    """A body that is not read any further. An HTTPException, because FastAPI takes any other one for a body that is no JSON."""
+
+    def __init__(self, kind: Kind, detail: str) -> None:
+        super().__init__(kind.status, detail)
+        # The rest of the body is not wanted.
+        self.problem = Problem(kind, detail, headers={"Connection": "close"})
+
+
+async def answer_refused(_: Request, error: Exception) -> Response:
+    """The problem document, as an exception handler."""
+    if not isinstance(error, BodyRefused):
+        raise error
+    return error.problem.response()
+
+
 class BodyLimits:
     """ASGI middleware: 413 for a body above its bound, before it is read where its length is told; 408 for one that does not come.
 
-    `routes` are the bounds of paths for which `default` is not right. What comes too late or is too much is raised, as an HTTPException,
-    where the route reads the body.
+    `routes` are the bounds of paths for which `default` is not right. What comes too late or is too much is raised, as BodyRefused, where
+    the route reads the body.
     """
 
     def __init__(self, app: ASGIApp, *, default: BodyBounds, routes: Mapping[str, BodyBounds]) -> None:
@@ -63,7 +83,7 @@ class _Body:
         self._too_late_at = self._clock() + bounds.total_s_max
 
     async def receive(self) -> Message:
-        """See ASGI. Raises HTTPException."""
+        """See ASGI. Raises BodyRefused."""
         if self._ended:  # A route that waits for the client to go away may wait as long as it likes.
             return await self._receive()
         if self._told_length is not None and self._told_length > self._bounds.bytes_max:
@@ -73,15 +93,16 @@ class _Body:
             async with asyncio.timeout(min(self._bounds.idle_s_max, self._too_late_at - now)):
                 message = await self._receive()
         except TimeoutError:
-            raise HTTPException(408, "the body did not arrive in time", _CLOSE) from None
+            seconds = f"{self._bounds.idle_s_max:g} s without a byte, {self._bounds.total_s_max:g} s in all"
+            raise BodyRefused(TOO_SLOW, f"a body may take {seconds}") from None
         self._bytes += len(message.get("body", b""))
         if self._bytes > self._bounds.bytes_max:
             raise self._too_large()
         self._ended = not message.get("more_body", False)
         return message
 
-    def _too_large(self) -> HTTPException:
-        return HTTPException(413, f"the body may have {self._bounds.bytes_max} bytes at most", _CLOSE)
+    def _too_large(self) -> BodyRefused:
+        return BodyRefused(TOO_LARGE, f"the body may have {self._bounds.bytes_max} bytes at most")
 
 
 def _told_length(scope: Scope) -> int | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from adapters.http.bodies import BodyBounds
 from adapters.http.storage_events import Recordings
+from adapters.http.upload_form import OVERHEAD_BYTES_MAX
 from domain.errors import InvalidSettings
 
 _KIB = 1024
@@ -36,10 +37,30 @@ class WebhookPolicy:
 
 @dataclass(frozen=True, slots=True)
 class EdgePolicy:
-    """All of it. `recording_bytes_max` is the recording store's own bound; the form around a file may have a little more."""
+    """All of it. `recording_bytes_max` is the recording store's own bound; the form around a file may have a little more.
+
+    `body_idle_s_max`: how long any body may go without a byte.
+    """
 
     webhook: WebhookPolicy = field(default_factory=WebhookPolicy)
-    bodies: BodyBounds = BodyBounds(bytes_max=1024 * _KIB)
-    event_bodies: BodyBounds = BodyBounds(bytes_max=64 * _KIB, idle_s_max=5.0, total_s_max=10.0)
-    upload_bodies: BodyBounds = BodyBounds(bytes_max=100_000_000, idle_s_max=15.0, total_s_max=900.0)
+    recording_bytes_max: int = 128_000_000
+    body_idle_s_max: float = 15.0
     log_requests: bool = False
+
+    @property
+    def bodies(self) -> BodyBounds:
+        """For whatever has no bounds of its own."""
+        return self._bounds(1024 * _KIB, total_s=30.0)
+
+    @property
+    def event_bodies(self) -> BodyBounds:
+        """For storage events."""
+        return self._bounds(64 * _KIB, total_s=10.0)
+
+    @property
+    def upload_bodies(self) -> BodyBounds:
+        """For uploads."""
+        return self._bounds(self.recording_bytes_max + OVERHEAD_BYTES_MAX, total_s=1800.0)
+
+    def _bounds(self, bytes_max: int, *, total_s: float) -> BodyBounds:
+        return BodyBounds(bytes_max, idle_s_max=self.body_idle_s_max, total_s_max=max(total_s, self.body_idle_s_max))

@@ -17,7 +17,10 @@ from dependency_injector import containers, providers
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from domain.ports import PatientAssignments, SessionAnalyticsRepository, SessionRegistry
+from adapters.http.observation import HttpMeter
+from domain.ports import PatientAssignments, RateLimit, SessionAnalyticsRepository, SessionRegistry, Traces
+from services.health import HealthWatch
+from services.recording_intake import RecordingIntake
 from services.session_access import SessionAccess
 
 T = TypeVar("T")
@@ -30,6 +33,11 @@ class HttpNeeds(containers.DeclarativeContainer):
     session_registry = providers.Dependency(instance_of=SessionRegistry)  # type: ignore[type-abstract]
     patient_assignments = providers.Dependency(instance_of=PatientAssignments)  # type: ignore[type-abstract]
     session_access = providers.Dependency(instance_of=SessionAccess)
+    recording_intake = providers.Dependency(instance_of=RecordingIntake)
+    upload_limit = providers.Dependency(instance_of=RateLimit)  # type: ignore[type-abstract]
+    health = providers.Dependency(instance_of=HealthWatch)
+    meter = providers.Dependency(instance_of=HttpMeter)  # type: ignore[type-abstract]
+    traces = providers.Dependency(instance_of=Traces)  # type: ignore[type-abstract]
 
 
 OpenNeeds = Callable[[], AbstractAsyncContextManager[HttpNeeds]]

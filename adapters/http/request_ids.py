@@ -9,7 +9,7 @@ from itertools import count
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
 HEADER: Final = b"x-request-id"
 
@@ -46,5 +46,8 @@ class RequestIds:
                 message["headers"] = [*message["headers"], header]
             await send(message)
 
-        with bound_contextvars(request_id=request_id):
+        tokens = bind_contextvars(request_id=request_id)
+        try:
             await self._app(scope, receive, send_with_id)
+        finally:
+            reset_contextvars(**tokens)

@@ -82,13 +82,17 @@ class Recordings:
     bucket: str | None
     name_pattern: str
 
+    def matches(self, name: str) -> bool:
+        """Whether a name is one of theirs."""
+        return re.match(translate(self.name_pattern), name, re.IGNORECASE) is not None
+
     def why_not(self, row: ObjectRow) -> str | None:
         """Why an object is none of them; None if it is. Raises MalformedEvent for a name that leads somewhere else."""
         if self.bucket is not None and row.bucket_id != self.bucket:
             return "the object is in another bucket than WEBHOOK_BUCKET"
         if not is_plain_path(row.name) or not is_plain_path(row.bucket_id) or "/" in row.bucket_id:
             raise MalformedEvent("the object's name must be a path of printable characters, without empty parts, `.`, `..` and backslashes")
-        if not re.fullmatch(translate(self.name_pattern), row.name, re.IGNORECASE):
+        if not self.matches(row.name):
             return "the object's name does not match WEBHOOK_NAME_PATTERN"
         return None
 

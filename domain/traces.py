@@ -1,4 +1,4 @@
-"""Traces that nobody collects."""
+"""Traces that nobody collects: the default wherever traces may be given."""
 
 from __future__ import annotations
 
