@@ -16,7 +16,6 @@ from adapters.http.problems import Kind, Problem
 
 # These carry no body that any route reads.
 _WITHOUT_BODY: Final = frozenset(("GET", "HEAD", "OPTIONS"))
-# What was not read of a body would be taken for the next request.
 TOO_LARGE: Final = Kind("body-too-large", 413, "The body is too large")
 TOO_SLOW: Final = Kind("body-too-slow", 408, "The body did not arrive in time")
 
