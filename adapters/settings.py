@@ -31,6 +31,14 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = None
     data_dir: Path | None = None
 
+    # Recordings. None: a folder in DATA_DIR; of AWS_…: what the process's environment says, with all the other variables of that name.
+    recordings_url: str | None = None
+    recording_megabytes_max: PositiveFloat = 128.0
+    aws_access_key_id: SecretStr | None = None
+    aws_secret_access_key: SecretStr | None = None
+    aws_region: str | None = None
+    aws_endpoint_url: str | None = None
+
     # PostgreSQL.
     database_pool_size: PositiveInt = 10
     database_pool_wait_s: PositiveFloat = 5.0
@@ -68,7 +76,10 @@ class Settings(BaseSettings):
     def _comma_separated(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("database_url", "redis_url", "data_dir", mode="before")
+    @field_validator(
+        "database_url", "redis_url", "data_dir", "recordings_url", "aws_access_key_id", "aws_secret_access_key", "aws_region",
+        "aws_endpoint_url", mode="before",
+    )  # fmt: skip
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value
