@@ -23,7 +23,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.c3d.reader import C3dRecordingReader
 from adapters.embedded import EmbeddedPostgres, EmbeddedValkey
-from adapters.memory import MemorySessionAnalyticsRepository, MemorySessionRegistry
+from adapters.http.needs import HttpNeeds
+from adapters.http.policy import AccessPolicy, HttpPolicy
+from adapters.memory import MemoryPatientAssignments, MemorySessionAnalyticsRepository, MemorySessionRegistry
 from adapters.postgres import migrations
 from adapters.postgres.engine import PostgresPolicy, create_engine
 from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
@@ -32,10 +34,12 @@ from adapters.recordings import ObstoreRecordingStore, RecordingPolicy, S3Access
 from adapters.redis_cache.compose import cached
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.session_analytics import RedisCachedSessionAnalyticsRepository
+from adapters.remembered import RememberedPatientAssignments, RememberedSessions
 from adapters.settings import Settings, load_settings
 from adapters.workers import ProcessWorkers
 from domain.analytics import AnalysisParameters
-from domain.ports import ChangeFeed, RecordingReader, RecordingStore, SessionAnalyticsRepository, SessionRegistry
+from domain.ports import ChangeFeed, PatientAssignments, RecordingReader, RecordingStore, SessionAnalyticsRepository, SessionRegistry
+from services.session_access import SessionAccess
 from services.therapy_session_processor import TherapySessionProcessor
 
 T = TypeVar("T")
@@ -80,6 +84,20 @@ def analysis_parameters(settings: Settings) -> AnalysisParameters:
         mvc_threshold_percent=settings.mvc_threshold_percent,
         duration_threshold_ms=settings.duration_threshold_ms or None,
     )
+
+
+def http_policy(settings: Settings) -> HttpPolicy:
+    """The bounds and choices of the HTTP surface, from settings."""
+    access = AccessPolicy(
+        secret=None if settings.jwt_secret is None else settings.jwt_secret.get_secret_value(),
+        jwks_url=settings.jwt_jwks_url,
+        jwks_file=settings.jwt_jwks_file,
+        audience=settings.jwt_audience,
+        issuer=settings.jwt_issuer,
+        role_claim=settings.jwt_role_claim,
+        leeway_s=settings.jwt_leeway_s,
+    )
+    return HttpPolicy(access=access)
 
 
 async def open_postgres(settings: Settings) -> AsyncIterator[AsyncEngine]:
@@ -188,6 +206,29 @@ class Container(containers.DeclarativeContainer):
         repository=session_analytics,
         registry=session_registry,
         parameters=parameters,
+    )
+
+    assignments: providers.Provider[PatientAssignments] = providers.Selector(
+        settings.provided.storage,
+        memory=providers.Singleton(MemoryPatientAssignments),
+    )
+    patient_assignments: providers.Provider[PatientAssignments] = providers.Singleton(
+        RememberedPatientAssignments, assignments, trust_s=settings.provided.access_trust_s
+    )
+    remembered_sessions = providers.Singleton(RememberedSessions, session_registry.provided.find, trust_s=settings.provided.access_trust_s)
+    session_access = providers.Singleton(
+        SessionAccess,
+        find=session_registry.provided.find,
+        find_owner=remembered_sessions.provided.find,
+        assignments=patient_assignments,
+    )
+
+    http = providers.Container(
+        HttpNeeds,
+        session_analytics=session_analytics,
+        session_registry=session_registry,
+        patient_assignments=patient_assignments,
+        session_access=session_access,
     )
 
 

@@ -67,6 +67,25 @@ class Settings(BaseSettings):
     mvc_threshold_percent: PositiveFloat = 75.0
     duration_threshold_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2000.0
 
+    # The processing of recordings that arrive.
+    worker_concurrency: PositiveInt = 2
+    worker_drain_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
+    worker_stalled_s: PositiveFloat = 30.0
+    processing_attempts_max: PositiveInt = 5
+    processing_backoff_s: PositiveFloat = 2.0
+    processing_backoff_s_max: PositiveFloat = 300.0
+    processing_jobs_kept_hours: PositiveInt = 168
+
+    # Who may ask over HTTP. Without keys this machine alone is served.
+    jwt_secret: SecretStr | None = None
+    jwt_jwks_url: str | None = None
+    jwt_jwks_file: Path | None = None
+    jwt_audience: str | None = None
+    jwt_issuer: str | None = None
+    jwt_role_claim: Annotated[str, Field(min_length=1)] = "role"
+    jwt_leeway_s: Annotated[float, Field(ge=0, le=120)] = 10.0
+    access_trust_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
+
     # Logs, on standard error.
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     log_format: Literal["auto", "text", "json"] = "auto"
@@ -78,7 +97,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "database_url", "redis_url", "data_dir", "recordings_url", "aws_access_key_id", "aws_secret_access_key", "aws_region",
-        "aws_endpoint_url", mode="before",
+        "aws_endpoint_url", "jwt_secret", "jwt_jwks_url", "jwt_jwks_file", "jwt_audience", "jwt_issuer", mode="before",
     )  # fmt: skip
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
@@ -92,5 +111,5 @@ def load_settings(**given: object) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0]).upper() if first["loc"] else "the settings"
-        shown = "" if name.endswith("_URL") else f", not {str(first['input'])[:60]!r}"
+        shown = "" if name.endswith(("_URL", "_SECRET")) else f", not {str(first['input'])[:60]!r}"
         raise InvalidSettings(f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}{shown}") from None

@@ -107,3 +107,8 @@ class StorageNotReady(StorageError):
 
 class StoredDataInvalid(StorageError):
     """What the storage holds cannot be read as session analytics."""
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether processing the same recording again may go well. What is wrong with the recording itself stays wrong."""
+    return not isinstance(error, InvalidRecording | InvalidRecordingKey | RecordingTooLarge | InvalidParameters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -206,6 +207,17 @@ class SessionRegistry(Protocol):
         """
 
     @abstractmethod
+    async def duplicates_of(self, session_id: SessionId) -> Sequence[TherapySession]:
+        """The sessions whose recording has the bytes of this one's, by `same_as`."""
+
+    @abstractmethod
+    async def keep(self, session_id: SessionId, recording_key: str) -> TherapySession | None:
+        """Notes where the recording is kept of a session that was processed from a file; the session as it is then.
+
+        A key that is known stays. None if the session is not registered.
+        """
+
+    @abstractmethod
     async def note(
         self,
         session_id: SessionId,
@@ -214,12 +226,23 @@ class SessionRegistry(Protocol):
         progress: float = 0.0,
         failure: str | None = None,
         recorded_at: datetime | None = None,
-    ) -> None:
-        """Notes what became of a session; a `recorded_at` that is None leaves what is known. Nothing happens if it is not registered."""
+    ) -> bool:
+        """Notes what became of a session; a `recorded_at` that is None leaves what is known. False if it is not registered (any more).
+
+        A session that is settled stays so, whatever a late worker says (domain/session.py, stays_settled).
+        """
 
     @abstractmethod
     async def forget(self, session_id: SessionId) -> bool:
         """Erases a session; False if it was not registered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A session as the registry knows it now. `new` is False if it was known before."""
+
+    session: TherapySession
+    new: bool
 
 
 @runtime_checkable
@@ -227,13 +250,38 @@ class ProcessingQueue(Protocol):
     """Recordings that wait to be processed, by any worker, at least once each. Raises StorageError as the repository does."""
 
     @abstractmethod
-    async def submit(self, session: TherapySession) -> TherapySession:
+    async def submit(self, session: TherapySession) -> Submitted:
         """Registers a session and queues its processing, both or neither. A session that is known already, by its id or its digest, is
-        returned as it is, and nothing is queued; unless it failed: then it is queued again."""
+        returned as it is, and nothing is queued; unless it failed: then it is received and queued again."""
 
     @abstractmethod
     async def depth(self) -> int:
         """How many sessions wait for a worker."""
+
+
+class SessionProcessing(Protocol):
+    """What workers do with a queued session."""
+
+    @abstractmethod
+    async def process_session(self, session_id: SessionId) -> None:
+        """Processes a session, once or again: what is done already is not done twice. Raises what goes wrong (domain/errors.py)."""
+
+    @abstractmethod
+    async def give_up(self, session_id: SessionId, failure: str) -> None:
+        """Notes that a session will not be tried again, and why."""
+
+
+@runtime_checkable
+class ProcessingWorker(Protocol):
+    """Processes what is queued. Any number of them share the work, in one process or in many."""
+
+    @abstractmethod
+    async def run(self, processing: SessionProcessing, *, stop: asyncio.Event) -> None:
+        """Processes sessions until `stop` is set: then takes nothing new, and returns when what runs has ended or the drain's time is up.
+
+        What is not ended then, or ends with an error that may pass (domain/errors.py, may_pass), is tried again, by this worker or
+        another, a bounded number of times. After that, and after any other error, the session is given up. Cancellation ends what runs.
+        """
 
 
 @dataclass(frozen=True, slots=True)

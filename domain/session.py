@@ -62,6 +62,16 @@ class SessionState(Enum):
     DUPLICATE = "duplicate"
 
 
+def stays_settled(now: SessionState, noted: SessionState) -> bool:
+    """Whether a session keeps its state although another is noted.
+
+    What is completed or a duplicate does not go back to processing or failed: only a worker that was frozen, and has been replaced, says
+    so. It can be received again.
+    """
+    settled = now in (SessionState.COMPLETED, SessionState.DUPLICATE)
+    return settled and noted in (SessionState.PROCESSING, SessionState.FAILED)
+
+
 @dataclass(frozen=True, slots=True)
 class TherapySession:
     """One recorded session, as the registry knows it.

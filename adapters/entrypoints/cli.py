@@ -62,6 +62,20 @@ def demo(
     raise typer.Exit(console.run(partial(demo.command, paths=paths or [], reads=reads)))
 
 
+@app.command(epilog="Example: emg-sessions serve --port 8080")
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen at; any but this machine's own needs keys (JWT_SECRET).")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0: any that is free, which is printed.")] = 8000,
+) -> None:
+    """Serve the API. Without keys for bearer tokens, this machine alone is answered.
+
+    Exit code 0: it was told to end; 2: wrong usage or settings; 3: the storage failed.
+    """
+    from adapters.entrypoints import console, serve
+
+    raise typer.Exit(console.run(partial(serve.command, host=host, port=port), loop_factory=serve.new_event_loop))
+
+
 @db.command()
 def upgrade() -> None:
     """Bring the database named in DATABASE_URL up to this program's schema. Safe to repeat, and from several places at once."""

@@ -21,13 +21,13 @@ VIOLATIONS = [
     ),
     ("adapters stand on the domain; only entrypoints stand on adapters' wiring", "adapters/stray.py", "import domain.session"),
     ("only entrypoints import the container", "services/therapy_session_processor.py", "import container"),
-    ("driven adapters do not know services", "adapters/memory.py", "import services.therapy_session_processor"),
+    ("driven adapters do not know services", "adapters/memory/session_registry.py", "import services.therapy_session_processor"),
     ("the domain and the services are free of frameworks", "domain/analytics.py", "import msgspec"),
     ("the domain and the services are free of frameworks", "services/therapy_session_processor.py", "import adapters.memory"),
     ("redis is known to the cache alone", "adapters/postgres/engine.py", "import redis"),
     ("sqlalchemy and asyncpg are known to the postgres adapter alone", "adapters/redis_cache/keys.py", "import sqlalchemy"),
-    ("obstore is known to the recording store alone", "adapters/memory.py", "import obstore"),
-    ("ezc3d is known to the c3d adapter alone", "adapters/memory.py", "import ezc3d"),
+    ("obstore is known to the recording store alone", "adapters/memory/session_registry.py", "import obstore"),
+    ("ezc3d is known to the c3d adapter alone", "adapters/memory/session_registry.py", "import ezc3d"),
 ]
 
 

@@ -1,11 +1,8 @@
-"""In-memory adapters: the smallest things that keep the ports' promises, and so what the contract suite reads as the reference.
-
-Selectable by `STORAGE=memory`. What they hold ends with the process.
-"""
+"""The session analytics, their versions and their change feed, in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -21,9 +18,8 @@ from domain.ports import (
     Freshness,
     SaveReceipt,
     SessionAnalyticsRepository,
-    SessionRegistry,
 )
-from domain.session import SessionId, TherapySession
+from domain.session import SessionId
 
 _CHANGES_KEPT: Final = 10_000
 
@@ -98,23 +94,3 @@ class MemorySessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed):
             del self._changes[: _CHANGES_KEPT // 2]
             self._changes_dropped += _CHANGES_KEPT // 2
         return version
-
-
-class MemorySessionRegistry(SessionRegistry):
-    """Keeps the sessions in a dict."""
-
-    def __init__(self) -> None:
-        self._sessions: dict[SessionId, TherapySession] = {}
-
-    async def register(self, session: TherapySession) -> TherapySession:
-        """See the port."""
-        return self._sessions.setdefault(session.session_id, session)
-
-    async def find(self, session_id: SessionId) -> TherapySession | None:
-        """See the port."""
-        return self._sessions.get(session_id)
-
-    async def recent(self, limit: int) -> Sequence[TherapySession]:
-        """See the port."""
-        newest_first = sorted(self._sessions.values(), key=lambda session: (session.registered_at, session.session_id), reverse=True)
-        return newest_first[:limit]

@@ -1,0 +1,91 @@
+"""The application: routes, middlewares and errors, put together.
+
+    app = create_app(open_needs, HttpPolicy())
+
+To add a route: a router in a file of its own, and its line in ROUTERS. To add a middleware: a pure ASGI class, and its line in
+`_middlewares`. What they need of the rest of the program is a line in HttpNeeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.middleware import Middleware
+
+from adapters.http import sessions
+from adapters.http.access import Authentication, LoopbackOnly
+from adapters.http.needs import OpenNeeds, resolved
+from adapters.http.policy import HttpPolicy
+from adapters.http.problems import UnforeseenErrors, answer_errors
+from adapters.http.schemas import ProblemDocument
+from adapters.http.tokens import Tokens, check_keys
+
+API_VERSION: Final = "1.0.0"
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    sessions.router,
+)  # fmt: skip
+"""All routes. Within a router the first that matches answers, and so among routers."""
+
+_DESCRIPTION: Final = """
+EMG recordings of therapy sessions: each is analysed once, and its analytics are read many times.
+
+Every error is a problem document (RFC 9457, `application/problem+json`). Sessions that the bearer may not see are answered like sessions
+that do not exist. Numbers that cannot be computed are `null`, never 0.
+"""
+
+
+def _middlewares(policy: HttpPolicy) -> list[Middleware]:
+    """All middlewares, the outermost first. Pure ASGI only: one BaseHTTPMiddleware costs more than all of these."""
+    return [
+        Middleware(UnforeseenErrors),
+        *([] if policy.access.has_keys else [Middleware(LoopbackOnly)]),
+    ]
+
+
+def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
+    """The application over what `open_needs` opens, which it does at its start (ASGI's lifespan) and undoes at its end."""
+    check_keys(policy.access)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with resolved(open_needs) as needs:
+            app.state.needed = needs
+            yield
+
+    app = FastAPI(
+        title="Emg-Sessions",
+        version=API_VERSION,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        middleware=_middlewares(policy),
+        openapi_url="/openapi.json",
+        docs_url=None,  # Their pages load scripts from elsewhere.
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.policy = policy
+    app.state.authentication = Authentication(Tokens(policy.access) if policy.access.has_keys else None)
+    answer_errors(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document, with the one schema that all problems share, and without FastAPI's own form of validation errors."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(problem.pop("$defs", {}))
+        schemas["ProblemDocument"] = problem
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,11 @@
+"""In-memory adapters: the smallest things that keep the ports' promises, and so what the contract suite reads as the reference.
+
+Selectable by `STORAGE=memory`. What they hold ends with the process.
+"""
+
+from adapters.memory.patient_assignments import MemoryPatientAssignments
+from adapters.memory.processing_queue import MemoryProcessingQueue
+from adapters.memory.session_analytics import MemorySessionAnalyticsRepository
+from adapters.memory.session_registry import MemorySessionRegistry
+
+__all__ = ["MemoryPatientAssignments", "MemoryProcessingQueue", "MemorySessionAnalyticsRepository", "MemorySessionRegistry"]

@@ -1,0 +1,36 @@
+"""Erases sessions: everything that is known of them, everywhere."""
+
+from __future__ import annotations
+
+from domain.ports import RecordingStore, SessionAnalyticsRepository, SessionRegistry
+from domain.session import SessionId
+
+
+class SessionErasure:
+    """Erases a session's recording, registration and analytics, in an order that an interruption does not harm.
+
+    The recording goes first, while the registration still says where it is. The analytics go last: their id is all that is needed to find
+    them. So whatever an interrupted erasure leaves, erasing again finds. A worker that is processing the session meanwhile looks into the
+    registry after it has saved, and takes back what it saved if the session is gone; if it dies in between, its job is tried again and
+    does so (TherapySessionProcessor).
+    """
+
+    def __init__(self, *, repository: SessionAnalyticsRepository, registry: SessionRegistry, store: RecordingStore) -> None:
+        self._repository = repository
+        self._registry = registry
+        self._store = store
+
+    async def erase(self, session_id: SessionId) -> bool:
+        """Erases a session, and the sessions that are its duplicates: they have the same bytes. False if nothing was known of it."""
+        erased = False
+        for duplicate in await self._registry.duplicates_of(session_id):
+            erased |= await self._erase(duplicate.session_id)
+        return await self._erase(session_id) or erased
+
+    async def _erase(self, session_id: SessionId) -> bool:
+        session = await self._registry.find(session_id)
+        if session is not None and session.recording_key is not None:
+            await self._store.delete(session.recording_key)
+        forgotten = await self._registry.forget(session_id)
+        deleted = await self._repository.delete(session_id)
+        return forgotten or deleted is not None
