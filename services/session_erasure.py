@@ -21,11 +21,14 @@ class SessionErasure:
         self._store = store
 
     async def erase(self, session_id: SessionId) -> bool:
-        """Erases a session, and the sessions that are its duplicates: they have the same bytes. False if nothing was known of it."""
-        erased = False
+        """Erases a session, and the sessions that are its duplicates: they have the same bytes. False if nothing was known of it.
+
+        The duplicates come last: once the session itself is gone, no more of them appear.
+        """
+        erased = await self._erase(session_id)
         for duplicate in await self._registry.duplicates_of(session_id):
             erased |= await self._erase(duplicate.session_id)
-        return await self._erase(session_id) or erased
+        return erased
 
     async def _erase(self, session_id: SessionId) -> bool:
         session = await self._registry.find(session_id)

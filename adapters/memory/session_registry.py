@@ -86,14 +86,13 @@ class MemorySessionRegistry(SessionRegistry):
         session = self._sessions.get(session_id)
         if session is None:
             return False
+        session = self._sessions[session_id] = replace(session, recorded_at=recorded_at or session.recorded_at)
         if not stays_settled(session.state, state):
             self._sessions[session_id] = replace(
                 session,
                 state=state,
                 progress=progress,
                 failure=failure,
-                recorded_at=recorded_at or session.recorded_at,
-                same_as=session.same_as if state is SessionState.DUPLICATE else None,
             )
         return True
 

@@ -11,14 +11,15 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.memory import MemorySessionAnalyticsRepository, MemorySessionRegistry
+from adapters.memory import MemoryPatientAssignments, MemorySessionAnalyticsRepository, MemorySessionRegistry
+from adapters.postgres.patient_assignments import PostgresPatientAssignments
 from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
 from adapters.postgres.session_registry import PostgresSessionRegistry
 from adapters.recordings import ObstoreRecordingStore, RecordingPolicy, S3Access, memory_place, place_at
 from adapters.recordings.places import Place
 from adapters.redis_cache.compose import cached
 from adapters.redis_cache.policy import CachePolicy
-from domain.ports import SessionAnalyticsRepository, SessionRegistry
+from domain.ports import PatientAssignments, SessionAnalyticsRepository, SessionRegistry
 from tests.s3 import S3Server, s3
 from tests.stores import closed_port, engine
 
@@ -64,6 +65,12 @@ async def store(
 ) -> MemorySessionAnalyticsRepository | PostgresSessionAnalyticsRepository:
     """Each truth: a repository that is its own change feed."""
     return PostgresSessionAnalyticsRepository(engine) if request.param == "postgres" else MemorySessionAnalyticsRepository()
+
+
+@pytest.fixture(params=TRUTHS)
+async def assignments(request: pytest.FixtureRequest, engine: AsyncEngine) -> PatientAssignments:
+    """Each keeper of assignments."""
+    return PostgresPatientAssignments(engine) if request.param == "postgres" else MemoryPatientAssignments()
 
 
 @dataclass(frozen=True, slots=True)
