@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 
 import platformdirs
 from dependency_injector import containers, providers
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.c3d.reader import C3dRecordingReader
@@ -31,6 +32,7 @@ from adapters.postgres import migrations
 from adapters.postgres.engine import PostgresPolicy, create_engine
 from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
 from adapters.postgres.session_registry import PostgresSessionRegistry
+from adapters.recordings import ObstoreRecordingStore, RecordingPolicy, S3Access, place_at
 from adapters.redis_cache.compose import cached
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.session_analytics import RedisCachedSessionAnalyticsRepository
@@ -38,7 +40,7 @@ from adapters.remembered import RememberedPatientAssignments, RememberedSessions
 from adapters.settings import Settings, load_settings
 from adapters.workers import ProcessWorkers
 from domain.analytics import AnalysisParameters
-from domain.ports import ChangeFeed, PatientAssignments, RecordingReader, SessionAnalyticsRepository, SessionRegistry
+from domain.ports import ChangeFeed, PatientAssignments, RecordingReader, RecordingStore, SessionAnalyticsRepository, SessionRegistry
 from services.session_access import SessionAccess
 from services.therapy_session_processor import TherapySessionProcessor
 
@@ -160,6 +162,25 @@ async def open_cache(inner: SessionAnalyticsRepository, settings: Settings) -> A
             await asyncio.to_thread(embedded.close)
 
 
+async def open_recording_store(settings: Settings) -> ObstoreRecordingStore:
+    """The recording store at RECORDINGS_URL, or in DATA_DIR. It holds nothing that would need closing."""
+    policy = RecordingPolicy(bytes_max=round(settings.recording_megabytes_max * 1e6))
+    access = S3Access(
+        access_key_id=_secret(settings.aws_access_key_id),
+        secret_access_key=_secret(settings.aws_secret_access_key),
+        region=settings.aws_region,
+        endpoint=settings.aws_endpoint_url,
+    )
+    place = await asyncio.to_thread(place_at, settings.recordings_url, data_dir(settings), access, policy)
+    store = ObstoreRecordingStore(place, policy)
+    await store.open()
+    return store
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()
+
+
 async def open_workers(settings: Settings) -> AsyncIterator[ProcessWorkers]:
     """Worker processes, which start at the first work."""
     workers = ProcessWorkers(processes=settings.analysis_processes, timeout_s=settings.analysis_timeout_s)
@@ -192,6 +213,7 @@ class Container(containers.DeclarativeContainer):
         memory=providers.Singleton(MemorySessionRegistry),
     )
 
+    recording_store: providers.Provider[RecordingStore] = providers.Resource(open_recording_store, settings)
     workers = providers.Resource(open_workers, settings)
     recording_reader: providers.Provider[RecordingReader] = providers.Singleton(C3dRecordingReader)
     parameters: providers.Provider[AnalysisParameters] = providers.Singleton(analysis_parameters, settings)

@@ -31,6 +31,14 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = None
     data_dir: Path | None = None
 
+    # Recordings. None: a folder in DATA_DIR; of AWS_…: what the process's environment says, with all the other variables of that name.
+    recordings_url: str | None = None
+    recording_megabytes_max: PositiveFloat = 128.0
+    aws_access_key_id: SecretStr | None = None
+    aws_secret_access_key: SecretStr | None = None
+    aws_region: str | None = None
+    aws_endpoint_url: str | None = None
+
     # PostgreSQL.
     database_pool_size: PositiveInt = 10
     database_pool_wait_s: PositiveFloat = 5.0

@@ -295,7 +295,7 @@ class StoredRecording:
 
 @runtime_checkable
 class RecordingStore(Protocol):
-    """Keeps recordings under keys: relative paths of printable characters, without `..` and empty parts.
+    """Keeps recordings under keys: relative paths of printable characters, of which no part is empty or begins with a dot.
 
     Raises InvalidRecordingKey for any other key, RecordingNotFound, RecordingTooLarge, and StorageUnavailable if the store fails.
     """

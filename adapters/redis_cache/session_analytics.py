@@ -42,14 +42,6 @@ _DAMAGED_MAX: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    """Redis has it, and may be believed."""
-
-    keys: Keys
-    entry: Entry
-
-
-@dataclass(frozen=True, slots=True)
 class Miss:
     """Redis does not have it, or too old a version; what is loaded now may be stored under this epoch."""
 
@@ -64,6 +56,8 @@ class Bypass:
     reason: str
 
 
+Hit = Entry | NearCopy
+"""Redis has it, and may be believed: what it sent, or our copy of just that."""
 Outcome = Hit | Miss | Bypass
 
 
@@ -145,13 +139,16 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             return self._answer(copy, "near")
         for _ in range(_DAMAGED_MAX):
             began = self._near.read_begins()
-            found = await self._read_or_stale(session_id, freshness, at_least)
-            if not isinstance(found, Entry):
-                return found
-            copy = await self._decoded(found, began)
-            if copy is not None:
-                return self._answer(copy, "redis")
-            await self._drop_damaged(session_id)
+            match await self._read_or_stale(session_id, freshness, at_least):
+                case NearCopy() as copy:
+                    self._near.confirm(copy, began)
+                    return self._answer(copy, "redis")
+                case Entry() as entry:
+                    if (decoded := await self._decoded(entry, began)) is not None:
+                        return self._answer(decoded, "redis")
+                    await self._drop_damaged(session_id)
+                case answer:
+                    return answer
         return await self._truth.get(session_id)
 
     async def get_document(
@@ -161,12 +158,18 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         if freshness is Freshness.BOUNDED and (copy := self._near.trusted(session_id, at_least)) is not None:
             self.stats.count("near_hits")
             return self._document(copy.entry, "near")
-        found = await self._read_or_stale(session_id, freshness, at_least)
-        if isinstance(found, Entry):
-            return self._document(found, "redis")
-        if found is None:
-            return None
-        return DocumentAnswer(document.encode(found.analytics), "identity", found.version, found.source, found.age_s, found.stale)
+        began = self._near.read_begins()
+        match await self._read_or_stale(session_id, freshness, at_least):
+            case NearCopy() as copy:
+                self._near.confirm(copy, began)
+                return self._document(copy.entry, "redis")
+            case Entry() as entry:
+                return self._document(entry, "redis")
+            case None:
+                return None
+            case answer:
+                body = document.encode(answer.analytics)
+                return DocumentAnswer(body, "identity", answer.version, answer.source, answer.age_s, answer.stale)
 
     async def get_many(
         self, session_ids: Collection[SessionId], *, freshness: Freshness = Freshness.BOUNDED
@@ -252,7 +255,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             if self._relay.keys is not None:
                 await self.stats.share(self._server, self._relay.keys)
 
-    async def _read_or_stale(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Entry | AnalyticsAnswer | None:
+    async def _read_or_stale(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Hit | AnalyticsAnswer | None:
         """As `_read`; if the truth fails, a stale answer where that is allowed."""
         try:
             return await self._read(session_id, freshness, at_least)
@@ -262,19 +265,21 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
                 raise
             return stale
 
-    async def _read(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Entry | AnalyticsAnswer | None:
-        """An entry of Redis that may be believed, or an answer of the truth."""
+    async def _read(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Hit | AnalyticsAnswer | None:
+        """What Redis has and may be believed, or an answer of the truth."""
         clock = asyncio.get_running_loop().time
-        give_up_at = clock() + self._policy.follow_s_max
+        give_up_at: float | None = None
         followed = False
         while True:
             match await self._look_up(session_id, at_least):
-                case Hit(keys, entry):
+                case Entry() | NearCopy() as hit:
+                    entry = hit if isinstance(hit, Entry) else hit.entry
                     self.stats.hit(entry, followed=followed)
                     if self._codec.wants_refresh(entry):
-                        self._refresh(session_id, entry, Miss(keys, entry.epoch))
-                    return entry
-                case Miss() as miss if clock() < give_up_at:
+                        self._refresh(session_id, entry)
+                    return hit
+                case Miss() as miss if give_up_at is None or clock() < give_up_at:
+                    give_up_at = give_up_at or clock() + self._policy.follow_s_max
                     landed = await self._loads.join(session_id, partial(self._load, session_id, at_least or 0, miss))
                     match landed.result:
                         # A load that had begun before we came tells us enough only if Redis accepted it.
@@ -302,7 +307,16 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         keys = self._relay.keys
         if keys is None:
             return Bypass("not_in_step")
-        values = await self._reads.read(keys.entry(session_id), keys.heartbeat)
+        name = keys.entry(session_id)
+        if (copy := self._near.held(session_id)) is not None:
+            # Whoever has the rest asks for the header alone, which holds a checksum of the rest.
+            values = await self._reads.read_header(name, keys.heartbeat)
+            if isinstance(values, Unavailable):
+                return Bypass(values.reason)
+            header, epoch = values
+            if header == copy.header and epoch == copy.entry.epoch and copy.entry.version >= (at_least or 0):
+                return copy
+        values = await self._reads.read(name, keys.heartbeat)
         if isinstance(values, Unavailable):
             return Bypass(values.reason)
         value, epoch = values
@@ -316,7 +330,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             return Miss(keys, epoch)
         if entry.epoch != epoch or entry.version < (at_least or 0):
             return Miss(keys, epoch)
-        return Hit(keys, entry)
+        return entry
 
     async def _load(self, session_id: SessionId, at_least: int, miss: Miss) -> Loaded | NotOurs:
         """Loads and fills, if the lease is ours."""
@@ -359,8 +373,11 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             self._near.keep(NearCopy(entry, analytics), began)
         return answers, {entry.session_id for entry in accepted}
 
-    def _refresh(self, session_id: SessionId, entry: Entry, miss: Miss) -> None:
+    def _refresh(self, session_id: SessionId, entry: Entry) -> None:
         """Renews an entry in the background: a newer version than the one there is asked for, so the lease is given in spite of it."""
+        if self._relay.keys is None:
+            return
+        miss = Miss(self._relay.keys, entry.epoch)
         renew: Coroutine[Any, Any, Any] = self._refreshes.join(session_id, partial(self._load, session_id, entry.version + 1, miss))
 
         async def quietly() -> None:
