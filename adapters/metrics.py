@@ -6,8 +6,9 @@ then `multiprocess` must be given.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter as Tally
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -19,6 +20,7 @@ from domain.ports import HealthStatus, PartHealth
 # From a cached answer to an upload, in seconds; the target of webhooks, 50 ms, is one of the bounds.
 _REQUEST_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 _ANALYSIS_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0)
+_KEEP_UP_S: Final = 5.0
 _UP: Final[dict[HealthStatus, float]] = {"healthy": 1.0, "degraded": 0.5, "unhealthy": 0.0}
 
 
@@ -69,7 +71,9 @@ class Metrics:
         self._queue_depth = Gauge(
             "emg_queue_depth", "Sessions that wait for a worker.", multiprocess_mode="livemostrecent", registry=registry
         )
+        self._cache_counts: Callable[[], Mapping[str, int]] | None = None
         self._told: Tally[str] = Tally()
+        self._keeping_up: asyncio.Task[None] | None = None
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -93,8 +97,29 @@ class Metrics:
         """A recording was read and analysed."""
         self._analysis_seconds.observe(seconds)
 
-    def cache_counted(self, counts: Mapping[str, int]) -> None:
+    def follow(self, cache_counts: Callable[[], Mapping[str, int]]) -> None:
         """What the cache of this process has counted since it began. Names that it did not have before become series of their own."""
+        self._cache_counts = cache_counts
+
+    async def open(self) -> None:
+        """Other processes that tell of this one see what its cache counted a few seconds ago."""
+        if self._multiprocess:
+            self._keeping_up = asyncio.create_task(self._keep_up(), name="metrics")
+
+    async def aclose(self) -> None:
+        """Ends what `open` began."""
+        if self._keeping_up is not None:
+            self._keeping_up.cancel()
+            await asyncio.wait([self._keeping_up])
+            self._take_cache_counts()
+
+    async def _keep_up(self) -> None:
+        while True:
+            await asyncio.sleep(_KEEP_UP_S)
+            self._take_cache_counts()
+
+    def _take_cache_counts(self) -> None:
+        counts = self._cache_counts() if self._cache_counts is not None else {}
         for name, count in counts.items():
             if count > self._told[name]:
                 self._cache_events.labels(name).inc(count - self._told[name])
@@ -114,6 +139,7 @@ class Metrics:
 
     def exposition(self) -> tuple[bytes, str]:
         """Everything in Prometheus' text format, and its media type."""
+        self._take_cache_counts()
         registry = self._registry
         if self._multiprocess:
             registry = CollectorRegistry()

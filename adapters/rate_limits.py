@@ -60,7 +60,7 @@ class PerMinute(RateLimit):
     async def aclose(self) -> None:
         """Closes the connections to Redis."""
         if self._redis is not None:
-            await self._redis.bridge.get_connection().aclose()
+            await self._redis.bridge.storage.aclose()  # type: ignore[attr-defined]  # which kind of bridge it is, is our choice
 
     async def _take(self, limiter: FixedWindowRateLimiter, key: str) -> Allowance:
         granted = await limiter.hit(self._item, key)

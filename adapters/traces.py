@@ -8,8 +8,8 @@ from typing import Final
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanProcessor
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -54,9 +54,12 @@ class OpenTelemetryTraces(Traces):
         self._provider.shutdown()
 
 
-def to_collector() -> OpenTelemetryTraces:
-    """Traces to the collector that the library's own environment variables name. A collector that is slow or away costs spans, not time."""
-    return OpenTelemetryTraces(batched(OTLPSpanExporter(timeout=_EXPORT_S_MAX)))
+def to_collector(endpoint: str) -> OpenTelemetryTraces:
+    """Traces to a collector that speaks OTLP over HTTP. One that is slow or away costs spans, not time.
+
+    Whatever else the library reads from its own environment variables, such as headers, it still does.
+    """
+    return OpenTelemetryTraces(batched(OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=_EXPORT_S_MAX)))
 
 
 def batched(exporter: SpanExporter) -> SpanProcessor:

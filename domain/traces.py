@@ -13,7 +13,7 @@ _NOTHING: Final[AbstractContextManager[None]] = nullcontext()
 class NoTraces(Traces):
     """Does nothing."""
 
-    def span(self, name: str, *, within: str | None = None, **facts: str | int | float) -> AbstractContextManager[None]:
+    def span(self, name: str, *, within: str | None = None, **facts: str | int | float) -> AbstractContextManager[None]:  # noqa: ARG002
         """See the port."""
         return _NOTHING
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from domain.errors import EmgSessionsError
-from domain.ports import HealthStatus, PartHealth, WatchedPart
+from domain.ports import HealthStatus, PartHealth, ProcessingQueue, WatchedPart
 
 # Any number of watchers cost as much as one: a look this recent is good enough for all.
 _LOOK_AGAIN_S: Final = 0.5
@@ -91,3 +91,12 @@ class HealthWatch:
         )
 
 
+class QueueWatch(WatchedPart):
+    """How many sessions wait for a worker. Many of them are work, not trouble: what is too many is for an alert to say."""
+
+    def __init__(self, queue: ProcessingQueue) -> None:
+        self._queue = queue
+
+    async def look(self) -> PartHealth:
+        """See the port."""
+        return PartHealth("healthy", None, {"depth": await self._queue.depth()})

@@ -23,7 +23,7 @@ class WebhookPolicy:
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
     unsigned_allowed: bool = False
-    recordings: Recordings = Recordings(bucket=None, name_pattern="*.c3d")
+    recordings: Recordings = field(default_factory=Recordings)
     patient_pattern: str = r"P[0-9]+"
 
     def __post_init__(self) -> None:

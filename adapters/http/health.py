@@ -1,4 +1,4 @@
-"""`/health` for people and alerts, `/health/live` and `/health/ready` for whoever starts and balances processes, `/metrics` for Prometheus."""
+"""`/health` for people and alerts, `/health/live` and `/health/ready` for whoever runs processes, `/metrics` for Prometheus."""
 
 # No `from __future__ import annotations`: FastAPI has to see the annotations, not their text.
 

@@ -81,7 +81,7 @@ class Observation:
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        route = scope.get("route_pattern") or getattr(scope.get("route"), "path", NO_ROUTE)
+        route: str = scope.get("route_pattern") or getattr(scope.get("route"), "path", None) or NO_ROUTE
         if self._meter is None:
             self._meter = self._meter_of_app()
         self._meter.answered(method, route, status, seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fnmatch import translate
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -79,8 +79,8 @@ class Recordings:
     In the pattern `*` stands for any characters, folders included, and `?` for one.
     """
 
-    bucket: str | None
-    name_pattern: str
+    bucket: str | None = None
+    name_pattern: str = "*.c3d"
 
     def matches(self, name: str) -> bool:
         """Whether a name is one of theirs."""
@@ -138,4 +138,4 @@ def judge(event: StorageEvent, recordings: Recordings) -> RecordingArrived | Ign
     return RecordingArrived(row.bucket_id, row.name, row.revision, row.metadata.size if row.metadata else None)
 
 
-_DECODER: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(StorageEvent)
+_DECODER: Final[msgspec.json.Decoder[StorageEvent]] = msgspec.json.Decoder(StorageEvent)

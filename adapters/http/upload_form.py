@@ -14,7 +14,11 @@ OVERHEAD_BYTES_MAX: Final = 64 * 1024
 _FIELD_BYTES_MAX: Final = 256
 
 # RFC 2046, 5.1.1.
-_BOUNDARY: Final = re.compile(r"""multipart/form-data\s*;.*?\bboundary=(?:"([\w'()+,\-./:=? ]{0,69}[\w'()+,\-./:=?])"|([\w'+\-.]{1,70}))""", re.ASCII | re.IGNORECASE)  # noqa: E501
+_BOUNDARY: Final = re.compile(
+    r"""multipart/form-data\s*;.*?\bboundary=(?:"([\w'()+,\-./:=? ]{0,69}[\w'()+,\-./:=?])"|([\w'+\-.]{1,70}))""",
+    re.ASCII | re.IGNORECASE,
+)
+_NO_FORM: Final = "the body is not the form that its content type promises, with the fields `patient` and `file` alone"
 
 
 class NotAForm(Exception):
@@ -25,7 +29,7 @@ class MalformedForm(Exception):
     """The body is not the form that its content type promises, or its fields are not those expected. The message says which."""
 
 
-class _File(BaseTarget):
+class _File(BaseTarget):  # type: ignore[misc]  # the library has no types
     """The field with the file. What has arrived of it waits in `pieces`."""
 
     def __init__(self) -> None:
@@ -50,7 +54,7 @@ class _File(BaseTarget):
         self.finished = True
 
 
-class _Field(BaseTarget):
+class _Field(BaseTarget):  # type: ignore[misc]
     """A field of text."""
 
     def __init__(self, name: str, file: _File) -> None:
@@ -135,6 +139,6 @@ class UploadForm:
         try:
             self._parser.data_received(chunk)
         except ParseFailedException:
-            raise MalformedForm("the body is not the form that its content type promises, with the fields `patient` and `file` alone") from None
+            raise MalformedForm(_NO_FORM) from None
         if self._bytes - self._file.bytes > OVERHEAD_BYTES_MAX and not (self._file.started and not self._file.finished):
             raise MalformedForm(f"all but the file must fit into {OVERHEAD_BYTES_MAX} bytes")

@@ -68,9 +68,7 @@ class RecordingTaken(BaseModel):
     state: Literal["received", "processing", "completed", "failed", "duplicate"]
 
 
-async def _uploader(
-    viewer: Viewing, response: Response, limit: Annotated[RateLimit, needed(HttpNeeds.upload_limit)]
-) -> Viewer:
+async def _uploader(viewer: Viewing, response: Response, limit: Annotated[RateLimit, needed(HttpNeeds.upload_limit)]) -> Viewer:
     if viewer.role not in _MAY_UPLOAD:
         raise forbidden("recordings are uploaded by therapists and admins")
     allowance = await limit.take(viewer.subject)
@@ -92,7 +90,7 @@ async def _uploader(
     },
     openapi_extra=_FORM,
 )
-async def upload(
+async def upload(  # noqa: PLR0917 - FastAPI passes them by name
     request: Request,
     response: Response,
     viewer: Annotated[Viewer, Depends(_uploader)],
@@ -132,7 +130,9 @@ async def _received(request: Request, viewer: Viewer, intake: RecordingIntake, a
     await form.read_head()
     code = form.patient_code
     if code is not None and not _PATIENT_CODE.fullmatch(code):
-        raise MalformedForm("a patient's code has 1 to 64 letters, digits, dots, hyphens and underscores, and begins with one of the former")
+        raise MalformedForm(
+            "a patient's code has 1 to 64 letters, digits, dots, hyphens and underscores, and begins with one of the former"
+        )
     if code is None and viewer.sees_own_patients_only:
         raise MalformedForm("the field `patient` is missing, and must come before `file`: without it you could not see the session")
 

@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: FastAPI has to see the annotations, not their text.
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Request, Response
@@ -25,6 +25,8 @@ BAD_SIGNATURE: Final = Kind("bad-signature", 401, "The signature is missing or w
 MALFORMED_EVENT: Final = Kind("malformed-event", 422, "The body is no storage event")
 NOT_JSON: Final = Kind("wrong-content-type", 415, "The body has the wrong content type")
 
+_ID: Final = "6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10"
+
 router = APIRouter(tags=["webhooks"])
 
 
@@ -34,9 +36,9 @@ class EventTaken(BaseModel):
     status: Literal["received", "known", "ignored"] = Field(
         description="received: a new session; known: it was told before, and nothing was done; ignored: `reason` says why."
     )
-    session_id: UUID | None = Field(None, description="The session; null if ignored.")
-    session_url: str | None = Field(None, description="Where its state is told.", examples=["/api/v1/sessions/6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10"])
-    reason: str | None = Field(None, examples=["the object's name does not match WEBHOOK_NAME_PATTERN"])
+    session_id: UUID | None = Field(default=None, description="The session; null if ignored.")
+    session_url: str | None = Field(default=None, description="Where its state is told.", examples=[f"/api/v1/sessions/{_ID}"])
+    reason: str | None = Field(default=None, examples=["the object's name does not match WEBHOOK_NAME_PATTERN"])
 
 
 @router.post(
@@ -47,7 +49,7 @@ class EventTaken(BaseModel):
     responses={200: {"model": EventTaken, "description": "Known already, or ignored."}, **problems(401, 408, 413, 415, 422, 503)},
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}},
 )
-async def storage_event(
+async def storage_event(  # noqa: PLR0917 - FastAPI passes them by name
     request: Request,
     response: Response,
     intake: Annotated[RecordingIntake, needed(HttpNeeds.recording_intake)],

@@ -13,10 +13,14 @@ class CacheWatch(WatchedPart):
     def __init__(self, repository: RedisCachedSessionAnalyticsRepository) -> None:
         self._repository = repository
 
+    def counts(self) -> dict[str, int]:
+        """What the cache of this process has counted since it began, by name."""
+        return self._repository.stats.counts()
+
     async def look(self) -> PartHealth:
         """See the port."""
         health = await self._repository.health()
-        rate = hit_rate(self._repository.stats.counts())
+        rate = hit_rate(self.counts())
         facts: dict[str, str | int | float | None] = {
             "server": health.server,
             "breaker": health.breaker,

@@ -54,7 +54,9 @@ async def test_a_sane_id_is_taken_over() -> None:
     assert answered.header("x-request-id") == "req-0123.ABC:x_y"
 
 
-@pytest.mark.parametrize("given", [b"short", b"x" * 129, b"has space in it", b"line\nfeed-in-it", "ümlaut-in-it".encode(), b'quote"in"it', b""])
+@pytest.mark.parametrize(
+    "given", [b"short", b"x" * 129, b"has space in it", b"line\nfeed-in-it", "ümlaut-in-it".encode(), b'quote"in"it', b""]
+)
 async def test_an_insane_id_is_replaced(given: bytes) -> None:
     answered = await ask(RequestIds(answering()), headers=[(b"x-request-id", given)])
     assert answered.header("x-request-id") not in {None, given.decode("latin-1")}
@@ -207,7 +209,7 @@ async def test_a_length_that_is_no_number_changes_nothing() -> None:
 def test_bounds_that_no_body_can_keep_are_refused() -> None:
     for wrong in ({"bytes_max": 0}, {"bytes_max": 1, "idle_s_max": 0.0}, {"bytes_max": 1, "idle_s_max": 2.0, "total_s_max": 1.0}):
         with pytest.raises(ValueError, match="no body"):
-            BodyBounds(**wrong)  # type: ignore[arg-type]
+            BodyBounds(**wrong)
 
 
 # All of them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -137,10 +138,8 @@ def test_a_trick_in_another_bucket_is_not_looked_at() -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_event_or_malformed(body: bytes) -> None:
-    try:
+    with suppress(MalformedEvent):
         judged(body)
-    except MalformedEvent:
-        pass
 
 
 @given(st.text(max_size=60))
@@ -161,7 +160,10 @@ def test_a_pattern_matches_in_either_case_of_letters(name: str, pattern: str) ->
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [("P001/a.c3d", "P001"), ("P001/x/a.c3d", "P001"), ("a.c3d", None), ("P001", None), ("p001/a.c3d", None), ("uploads/P001/a.c3d", None), ("P1x/a", None)],
-)
+    [
+        ("P001/a.c3d", "P001"), ("P001/x/a.c3d", "P001"), ("a.c3d", None), ("P001", None), ("p001/a.c3d", None), ("P1x/a", None),
+        ("uploads/P001/a.c3d", None),
+    ],
+)  # fmt: skip
 def test_the_first_folder_is_the_patient_where_it_looks_like_one(name: str, code: str | None) -> None:
     assert patient_of(name, "P[0-9]+") == code
