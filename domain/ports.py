@@ -416,3 +416,15 @@ class RateLimit(Protocol):
     @abstractmethod
     async def take(self, caller: str) -> Allowance:
         """One more by this caller, if it is granted."""
+
+
+class ProcessingMeter(Protocol):
+    """Takes note of what is processed. Never raises, never waits."""
+
+    @abstractmethod
+    def job_ended(self, outcome: str) -> None:
+        """An attempt at a session ended: completed, failed (it may be tried again), or the session was given_up."""
+
+    @abstractmethod
+    def analysed(self, seconds: float) -> None:
+        """A recording was read and analysed."""
