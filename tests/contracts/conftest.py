@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -12,14 +15,18 @@ from adapters.memory import MemoryPatientAssignments, MemorySessionAnalyticsRepo
 from adapters.postgres.patient_assignments import PostgresPatientAssignments
 from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
 from adapters.postgres.session_registry import PostgresSessionRegistry
+from adapters.recordings import ObstoreRecordingStore, RecordingPolicy, S3Access, memory_place, place_at
+from adapters.recordings.places import Place
 from adapters.redis_cache.compose import cached
 from adapters.redis_cache.policy import CachePolicy
 from domain.ports import PatientAssignments, SessionAnalyticsRepository, SessionRegistry
+from tests.s3 import S3Server, s3
 from tests.stores import closed_port, engine
 
-__all__ = ["closed_port", "engine"]
+__all__ = ["closed_port", "engine", "s3"]
 
 BATCH_MAX: Final = 20
+RECORDING_BYTES_MAX: Final = 3_000_000
 
 TRUTHS: Final = ("memory", "postgres")
 CACHES: Final = ("", "redis over ", "uncompressed redis over ", "unreachable redis over ", "unreachable uncompressed redis over ")
@@ -64,3 +71,44 @@ async def store(
 async def assignments(request: pytest.FixtureRequest, engine: AsyncEngine) -> PatientAssignments:
     """Each keeper of assignments."""
     return PostgresPatientAssignments(engine) if request.param == "postgres" else MemoryPatientAssignments()
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRecordings:
+    """A recording store, and a look behind it."""
+
+    store: ObstoreRecordingStore
+    place: Place
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether recordings are files."""
+        return self.place.root is not None
+
+    def with_limit(self, bytes_max: int) -> ObstoreRecordingStore:
+        """The same store for smaller recordings."""
+        return ObstoreRecordingStore(self.place, RecordingPolicy(bytes_max=bytes_max))
+
+    def left(self) -> list[str]:
+        """Everything that is stored; temporary files and empty folders too."""
+        left = [f"temporary {path}" for path in self.place.scratch.folder.glob("*")]
+        left += [meta["path"] for page in self.place.objects.list() for meta in page if not meta["path"].startswith(".scratch")]
+        if self.place.root is not None:
+            left += [f"empty {path}" for path in self.place.root.glob("[!.]*") if path.is_dir() and not any(path.rglob("*"))]
+        return sorted(left)
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def recordings(request: pytest.FixtureRequest, tmp_path: Path) -> KeptRecordings:
+    """Each place for recordings."""
+    policy = RecordingPolicy(bytes_max=RECORDING_BYTES_MAX)
+    if request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        bucket = f"b{uuid4().hex}"
+        server.make_bucket(bucket)
+        place = place_at(f"s3://{bucket}/some/prefix", tmp_path, server.access, policy)
+    elif request.param == "memory":
+        place = memory_place(tmp_path / "scratch")
+    else:
+        place = place_at(None, tmp_path, S3Access(), policy)
+    return KeptRecordings(ObstoreRecordingStore(place, policy), place)
