@@ -62,6 +62,22 @@ def demo(
     raise typer.Exit(console.run(partial(demo.command, paths=paths or [], reads=reads)))
 
 
+@app.command(epilog="Example: emg-sessions worker --concurrency 4")
+def worker(
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Recordings processed at once; WORKER_CONCURRENCY if not given.", show_default=False)
+    ] = None,
+) -> None:
+    """Process the recordings that were uploaded or announced, until SIGTERM or Ctrl-C. Any number of workers share the work.
+
+    Told to stop, it ends what it is processing and takes nothing new; told twice, it stops at once. Nothing is lost, whatever ends it.
+    """
+    from adapters.entrypoints import console, worker
+
+    given = {} if concurrency is None else {"worker_concurrency": concurrency}
+    raise typer.Exit(console.run(worker.command, **given))
+
+
 @db.command()
 def upgrade() -> None:
     """Bring the database named in DATABASE_URL up to this program's schema. Safe to repeat, and from several places at once."""
