@@ -22,6 +22,7 @@ from domain.ports import PatientAssignments, RateLimit, SessionAnalyticsReposito
 from services.health import HealthWatch
 from services.recording_intake import RecordingIntake
 from services.session_access import SessionAccess
+from services.session_erasure import SessionErasure
 
 T = TypeVar("T")
 
@@ -33,6 +34,7 @@ class HttpNeeds(containers.DeclarativeContainer):
     session_registry = providers.Dependency(instance_of=SessionRegistry)  # type: ignore[type-abstract]
     patient_assignments = providers.Dependency(instance_of=PatientAssignments)  # type: ignore[type-abstract]
     session_access = providers.Dependency(instance_of=SessionAccess)
+    session_erasure = providers.Dependency(instance_of=SessionErasure)
     recording_intake = providers.Dependency(instance_of=RecordingIntake)
     upload_limit = providers.Dependency(instance_of=RateLimit)  # type: ignore[type-abstract]
     health = providers.Dependency(instance_of=HealthWatch)

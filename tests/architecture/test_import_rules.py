@@ -27,6 +27,9 @@ VIOLATIONS = [
     ("redis is known to the cache alone", "adapters/postgres/engine.py", "import redis"),
     ("sqlalchemy and asyncpg are known to the postgres adapter alone", "adapters/redis_cache/keys.py", "import sqlalchemy"),
     ("obstore is known to the recording store alone", "adapters/memory/session_registry.py", "import obstore"),
+    ("procrastinate and psycopg are known to the queue adapter alone", "adapters/postgres/submissions.py", "import procrastinate"),
+    ("procrastinate and psycopg are known to the queue adapter alone", "adapters/postgres/engine.py", "import psycopg"),
+    ("adapters stand on the domain; only entrypoints stand on adapters' wiring", "adapters/queue/jobs.py", "import adapters.postgres"),
     ("ezc3d is known to the c3d adapter alone", "adapters/memory/session_registry.py", "import ezc3d"),
 ]
 
