@@ -16,7 +16,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
-from adapters.http import analytics, health, sessions, uploads, webhooks
+from adapters.http import analytics, batch, health, patients, sessions, uploads, webhooks
 from adapters.http.access import Authentication, LoopbackOnly
 from adapters.http.analytics import AnalyticsAnswers, AnalyticsFastPath
 from adapters.http.bodies import BodyLimits, BodyRefused, answer_refused
@@ -34,7 +34,9 @@ API_VERSION: Final = "1.0.0"
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     analytics.router,
+    batch.router,
     sessions.router,
+    patients.router,
     uploads.router,
     webhooks.router,
     health.router,
@@ -91,6 +93,7 @@ def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.policy = policy
+    app.state.representations = representations
     app.state.authentication = Authentication(Tokens(policy.access) if policy.access.has_keys else None)
     answer_errors(app)
     app.add_exception_handler(BodyRefused, answer_refused)
