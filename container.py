@@ -402,6 +402,7 @@ class Container(containers.DeclarativeContainer):
         session_registry=session_registry,
         patient_assignments=patient_assignments,
         session_access=session_access,
+        session_erasure=session_erasure,
     )
 
 

@@ -66,6 +66,7 @@ def demo(
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen at; any but this machine's own needs keys (JWT_SECRET).")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0: any that is free, which is printed.")] = 8000,
+    worker: Annotated[bool, typer.Option(help="Also process what arrives. Without it, run `emg-sessions worker` beside.")] = True,
 ) -> None:
     """Serve the API. Without keys for bearer tokens, this machine alone is answered.
 
@@ -73,7 +74,7 @@ def serve(
     """
     from adapters.entrypoints import console, serve
 
-    raise typer.Exit(console.run(partial(serve.command, host=host, port=port), loop_factory=serve.new_event_loop))
+    raise typer.Exit(console.run(partial(serve.command, host=host, port=port, with_worker=worker), loop_factory=serve.new_event_loop))
 
 
 @app.command(epilog="Example: emg-sessions worker --concurrency 4")

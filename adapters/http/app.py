@@ -16,13 +16,15 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
-from adapters.http import health, sessions, uploads, webhooks
+from adapters.http import analytics, health, sessions, uploads, webhooks
 from adapters.http.access import Authentication, LoopbackOnly
+from adapters.http.analytics import AnalyticsAnswers, AnalyticsFastPath
 from adapters.http.bodies import BodyLimits, BodyRefused, answer_refused
 from adapters.http.needs import HttpNeeds, Needed, OpenNeeds, resolved
 from adapters.http.observation import HttpMeter, Observation
 from adapters.http.policy import HttpPolicy
 from adapters.http.problems import UnforeseenErrors, answer_errors
+from adapters.http.representations import Representations
 from adapters.http.request_ids import RequestIds
 from adapters.http.schemas import ProblemDocument
 from adapters.http.security_headers import SecurityHeaders
@@ -31,6 +33,7 @@ from adapters.http.tokens import Tokens, check_keys
 API_VERSION: Final = "1.0.0"
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
+    analytics.router,
     sessions.router,
     uploads.router,
     webhooks.router,
@@ -55,6 +58,7 @@ def _middlewares(policy: HttpPolicy, meter: Callable[[], HttpMeter]) -> list[Mid
         Middleware(Observation, meter=meter, log_requests=edge.log_requests),
         Middleware(UnforeseenErrors),
         *([] if policy.access.has_keys else [Middleware(LoopbackOnly)]),
+        Middleware(AnalyticsFastPath),  # It reads no body, so it need not pass the limits on bodies.
         Middleware(BodyLimits, default=edge.bodies, routes={webhooks.PATH: edge.event_bodies, uploads.PATH: edge.upload_bodies}),
     ]
 
@@ -62,11 +66,13 @@ def _middlewares(policy: HttpPolicy, meter: Callable[[], HttpMeter]) -> list[Mid
 def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
     """The application over what `open_needs` opens, which it does at its start (ASGI's lifespan) and undoes at its end."""
     check_keys(policy.access)
+    representations = Representations(policy)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with resolved(open_needs) as needs:
             app.state.needed = needs
+            app.state.analytics_answers = AnalyticsAnswers(app.state.authentication, needs, representations)
             yield
 
     def meter() -> HttpMeter:
