@@ -60,6 +60,7 @@ from domain.ports import (
     RecordingReader,
     RecordingStore,
     SessionAnalyticsRepository,
+    SessionProcessing,
     SessionRegistry,
     Traces,
     WatchedPart,
@@ -67,6 +68,7 @@ from domain.ports import (
 from domain.processing import ProcessingPolicy
 from domain.traces import NoTraces
 from services.health import HealthWatch, QueueWatch
+from services.observation import ObservedProcessing, ObservedWorkers
 from services.recording_intake import RecordingIntake
 from services.session_access import SessionAccess
 from services.session_erasure import SessionErasure
@@ -128,9 +130,11 @@ def connections_for_queue(engine: AsyncEngine, settings: Settings) -> QueueConne
     )
 
 
-def queue_worker(connections: QueueConnections, policy: ProcessingPolicy, settings: Settings) -> ProcrastinateWorker:
+def queue_worker(connections: QueueConnections, policy: ProcessingPolicy, settings: Settings, traces: Traces) -> ProcrastinateWorker:
     """A worker of the durable queue, from settings."""
-    return ProcrastinateWorker(connections, policy, stalled_s=settings.worker_stalled_s, kept_hours=settings.processing_jobs_kept_hours)
+    return ProcrastinateWorker(
+        connections, policy, stalled_s=settings.worker_stalled_s, kept_hours=settings.processing_jobs_kept_hours, traces=traces
+    )
 
 
 async def upgrade_schema(engine: AsyncEngine, settings: Settings) -> tuple[str | None, str | None, tuple[str, ...]]:
@@ -302,6 +306,9 @@ class Container(containers.DeclarativeContainer):
 
     settings = providers.Dependency(instance_of=Settings)
 
+    traces = providers.Resource(open_traces, settings)
+    metrics = providers.Resource(open_metrics)
+
     engine = providers.Resource(open_postgres, settings)
     stored: providers.Provider[SessionAnalyticsRepository] = providers.Selector(
         settings.provided.storage,
@@ -327,12 +334,12 @@ class Container(containers.DeclarativeContainer):
     memory_queue = providers.Singleton(MemoryProcessingQueue, session_registry, processing)
     processing_queue: providers.Provider[ProcessingQueue] = providers.Selector(
         settings.provided.storage,
-        postgres=providers.Singleton(ProcrastinateProcessingQueue, providers.Singleton(PostgresSubmissions, engine)),
+        postgres=providers.Singleton(ProcrastinateProcessingQueue, providers.Singleton(PostgresSubmissions, engine), traces),
         memory=memory_queue,
     )
     processing_worker: providers.Provider[ProcessingWorker] = providers.Selector(
         settings.provided.storage,
-        postgres=providers.Singleton(queue_worker, queue_connections, processing, settings),
+        postgres=providers.Singleton(queue_worker, queue_connections, processing, settings, traces),
         memory=memory_queue,
     )
 
@@ -342,12 +349,14 @@ class Container(containers.DeclarativeContainer):
     therapy_session_processor: providers.Provider[TherapySessionProcessor] = providers.Singleton(
         TherapySessionProcessor,
         reader=recording_reader,
-        workers=workers,
+        workers=providers.Singleton(ObservedWorkers, workers, metrics),
         repository=session_analytics,
         registry=session_registry,
         store=recording_store,
         parameters=parameters,
+        traces=traces,
     )
+    session_processing: providers.Provider[SessionProcessing] = providers.Singleton(ObservedProcessing, therapy_session_processor, metrics)
     recording_intake: providers.Provider[RecordingIntake] = providers.Singleton(
         RecordingIntake, store=recording_store, registry=session_registry, queue=processing_queue
     )
@@ -371,8 +380,6 @@ class Container(containers.DeclarativeContainer):
         assignments=patient_assignments,
     )
 
-    traces = providers.Resource(open_traces, settings)
-    metrics = providers.Resource(open_metrics)
     upload_limit = providers.Resource(open_upload_limit, settings)
     health = providers.Singleton(
         watch_over,

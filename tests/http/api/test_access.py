@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from domain.session import TherapySession
-from tests.http.service import ROLES, SECRET, Service, token
+from tests.http.api.service import ROLES, SECRET, Service, token
 from tests.strategies import new_id
 
 UNKNOWN = "6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10"
