@@ -17,10 +17,11 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters.http import analytics, batch, health, patients, sessions, uploads, webhooks
+from adapters.http import analytics, batch, events, health, patients, sessions, uploads, webhooks
 from adapters.http.access import Authentication, LoopbackOnly
 from adapters.http.analytics import AnalyticsAnswers, AnalyticsFastPath
 from adapters.http.bodies import BodyLimits, BodyRefused, answer_refused
+from adapters.http.events import EventStreams
 from adapters.http.needs import HttpNeeds, Needed, OpenNeeds, resolved
 from adapters.http.observation import HttpMeter, Observation
 from adapters.http.policy import HttpPolicy
@@ -37,6 +38,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     analytics.router,
     batch.router,
     sessions.router,
+    events.router,
     patients.router,
     uploads.router,
     webhooks.router,
@@ -115,6 +117,7 @@ def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
     )
     app.state.policy = policy
     app.state.representations = representations
+    app.state.event_streams = EventStreams(policy)
     app.state.authentication = Authentication(Tokens(policy.access) if policy.access.has_keys else None)
     answer_errors(app)
     app.add_exception_handler(BodyRefused, answer_refused)
