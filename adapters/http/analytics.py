@@ -16,7 +16,7 @@ from fastapi import APIRouter, Header, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.http.access import BEARER, Authentication, SessionIdText
-from adapters.http.codings import qualities
+from adapters.http.codings import CODINGS, qualities
 from adapters.http.needs import HttpNeeds, Needed
 from adapters.http.problems import INVALID_HEADER, NOT_ANALYSED, SESSION_NOT_FOUND, Problem, problem_of
 from adapters.http.representations import Representation, Representations, representations_in
@@ -24,7 +24,7 @@ from adapters.http.schemas import problems
 from domain.access import Viewer
 from domain.analytics import SessionAnalytics
 from domain.errors import EmgSessionsError
-from domain.ports import Freshness
+from domain.ports import Coding, Freshness
 from domain.session import SessionId, SessionState, parse_session_id
 
 router = APIRouter(prefix="/api/v1/sessions", tags=["analytics"])
@@ -35,10 +35,7 @@ _PATTERN: Final = f"{_PREFIX}{{session_id}}{_SUFFIX}"
 _PATH_LENGTH: Final = len(_PREFIX) + 36 + len(_SUFFIX)
 _VERSION_DIGITS_MAX: Final = 18
 _TRUTHS: Final = frozenset({"postgres", "memory"})
-_ALWAYS: Final = [
-    (b"cache-control", b"private, no-cache"),
-    (b"vary", b"Accept-Encoding, Authorization"),
-]
+_CODED: Final = {coding: (b"content-encoding", coding.encode()) for coding in CODINGS}
 _JSON: Final = (b"content-type", b"application/json")
 
 Headers = list[tuple[bytes, bytes]]
@@ -86,19 +83,19 @@ class AnalyticsAnswers:
             answer = await self._repository.get_document(session_id, freshness=asked.freshness, at_least=asked.at_least)
             if answer is None:
                 return await self._absent(viewer, session_id)
-            form, body = await self._representations.of_document(session_id, answer, asked.accept_encoding)
-            described = _described(form, answer.source, answer.age_s, stale=answer.stale)
+            coding, body = await self._representations.of_document(session_id, answer, asked.accept_encoding)
+            headers = _described(session_id, answer.version, coding, answer.source, answer.age_s, answer.stale)
         else:
             decoded = await self._repository.get(session_id, freshness=asked.freshness, at_least=asked.at_least)
             if decoded is None:
                 return await self._absent(viewer, session_id)
-            form, body = await self._representations.anonymous(decoded.analytics, decoded.version, asked.accept_encoding)
-            described = _described(form, decoded.source, decoded.age_s, stale=decoded.stale)
-        described.append(_JSON)
-        described.append((b"content-length", b"%d" % len(body)))
-        if form.coding != "identity":
-            described.append((b"content-encoding", form.coding.encode()))
-        return Reply(200, described, body)
+            coding, body = await self._representations.anonymous(decoded.analytics, decoded.version, asked.accept_encoding)
+            headers = _described(session_id, decoded.version, coding, decoded.source, decoded.age_s, decoded.stale, anonymous=True)
+        headers.append(_JSON)
+        headers.append((b"content-length", b"%d" % len(body)))
+        if coding != "identity":
+            headers.append(_CODED[coding])
+        return Reply(200, headers, body)
 
     async def _unchanged(self, if_none_match: bytes, viewer: Viewer, session_id: SessionId, asked: Asked) -> Reply | None:
         """304 if the client has the present version in a form that it may have; for which the document itself is not read."""
@@ -119,8 +116,8 @@ class AnalyticsAnswers:
             codings.append(max(wanted, key=lambda coding: wanted[coding]))
         if not codings or wanted[codings[0]] == 0:
             return None
-        form = Representation(session_id, now.version, codings[0], anonymous=not viewer.sees_subjects)
-        return Reply(304, _described(form, now.source, now.age_s, stale=now.stale), b"")
+        anonymous = not viewer.sees_subjects
+        return Reply(304, _described(session_id, now.version, codings[0], now.source, now.age_s, now.stale, anonymous=anonymous), b"")
 
     async def _absent(self, viewer: Viewer, session_id: SessionId) -> Reply:
         session = await self._access.find(viewer, session_id)
@@ -133,10 +130,20 @@ class AnalyticsAnswers:
 
 
 class AnalyticsFastPath:
-    """The way past FastAPI; the innermost middleware."""
+    """The way past everything else: the outermost middleware.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    It does for its requests what the middlewares behind it do for all others, out of the same parts: an id, the security headers, a note
+    for the meter. It answers problems as they are answered elsewhere. What is unforeseen goes the ordinary way, and is dealt with there.
+    `refuses` says which requests may go no further; those go the ordinary way, too.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, request_ids: RequestIds, observation: Observation, refuses: Callable[[Scope], object] | None
+    ) -> None:
+        self._app = app
+        self._request_ids = request_ids
+        self._observation = observation
+        self._refuses = refuses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI. Only what is certainly a request for analytics is taken; the rest goes on."""
@@ -145,20 +152,23 @@ class AnalyticsFastPath:
             or len(path := scope["path"]) != _PATH_LENGTH
             or not (path.startswith(_PREFIX) and path.endswith(_SUFFIX))
             or scope["method"] not in ("GET", "HEAD")
+            or (self._refuses is not None and self._refuses(scope))
         ):
-            await self.app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
-        scope["route_pattern"] = _PATTERN
         answers: AnalyticsAnswers = scope["app"].state.analytics_answers
-        try:
-            reply = await answers.answer(path[len(_PREFIX) : -len(_SUFFIX)], scope["headers"])
-        except Problem as problem:
-            await problem.response()(scope, receive, send)
-        except EmgSessionsError as error:
-            await problem_of(error).response()(scope, receive, send)
-        else:
-            await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-            await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
+        method = scope["method"]
+        with self._observation.of(method, _PATTERN) as observed, self._request_ids.given(scope) as request_id:
+            try:
+                reply = await answers.answer(path[len(_PREFIX) : -len(_SUFFIX)], scope["headers"])
+            except Problem as problem:
+                reply = _problem_reply(problem)
+            except EmgSessionsError as error:
+                reply = _problem_reply(problem_of(error))
+            observed.status = reply.status
+            headers = [*reply.headers, *DATA_HEADERS, request_id]
+            await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+            await send({"type": "http.response.body", "body": b"" if method == "HEAD" else reply.body})
 
 
 def _asked(headers: Iterable[tuple[bytes, bytes]]) -> Asked:
@@ -196,22 +206,32 @@ def _session_id(text: str) -> SessionId:
     return parse_session_id(text)
 
 
-def _described(form: Representation, source: str, age_s: float, *, stale: bool) -> Headers:
+def _described(
+    session_id: SessionId, version: int, coding: Coding, source: str, age_s: float, stale: bool, *, anonymous: bool = False
+) -> Headers:
     """The headers that 200 and 304 have in common."""
-    described = [
-        *_ALWAYS,
-        (b"etag", form.etag()),
-        (b"emg-analytics-version", b"%d" % form.version),
+    headers = [
+        *_of_version(session_id, version, coding, anonymous),
         (b"age", b"%d" % age_s),
-        (b"cache-status", _cache_status(source, stale=stale)),
+        (b"cache-status", _cache_status(source, stale)),
     ]
     if stale:
-        described.append((b"emg-stale", b"?1"))
-    return described
+        headers.append((b"emg-stale", b"?1"))
+    return headers
+
+
+@lru_cache(maxsize=10_000)
+def _of_version(session_id: SessionId, version: int, coding: Coding, anonymous: bool) -> tuple[tuple[bytes, bytes], ...]:
+    return (
+        (b"cache-control", b"private, no-cache"),
+        (b"vary", b"Accept-Encoding, Authorization"),
+        (b"etag", Representation(session_id, version, coding, anonymous).etag()),
+        (b"emg-analytics-version", b"%d" % version),
+    )
 
 
 @lru_cache(maxsize=16)
-def _cache_status(source: str, *, stale: bool) -> bytes:
+def _cache_status(source: str, stale: bool) -> bytes:
     """How the answer was come by, as RFC 9211 says it. A stale one was kept, and served because asking the database failed."""
     how = "fwd=stale" if stale else "fwd=miss" if source in _TRUTHS else "hit"
     return f"emg-sessions; {how}; detail={source}".encode()
