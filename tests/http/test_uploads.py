@@ -1,4 +1,4 @@
-"""Direct uploads on a real server, a real database and a real folder: what is stored, what is refused, and that nothing is left of the rest."""
+"""Direct uploads on real servers and a real folder: what is stored, what is refused, and that nothing is left of the rest."""
 
 from __future__ import annotations
 
