@@ -47,7 +47,7 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 headers = message["headers"]
                 taken = _NAMES.intersection([name for name, _ in headers])
-                message["headers"] = [*headers, *(HEADERS if not taken else (pair for pair in HEADERS if pair[0] not in taken))]
+                message["headers"] = [*headers, *HEADERS] if not taken else [*headers, *(pair for pair in HEADERS if pair[0] not in taken)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
