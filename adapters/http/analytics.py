@@ -2,29 +2,33 @@
 
 What is answered is decided in AnalyticsAnswers, once. The ordinary route below it is FastAPI's, and documents it. AnalyticsFastPath is a
 middleware that recognises the same requests by their path and answers them itself: no routing, no dependency solving, no Request and no
-Response object, which is most of what a request costs here (docs/adr/0009, benchmarks/http_hot_route.py). All other middlewares stand
-before it. Taking it out changes no answer.
+Response object, no layers of middlewares, which is most of what a request costs here (docs/adr/0009, benchmarks/http_hot_route.py).
+Taking it out changes no answer, and a test holds the two ways together.
 """
 
 # No `from __future__ import annotations`: FastAPI has to see the annotations, not their text.
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import APIRouter, Header, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from adapters.http.access import BEARER, Authentication, SessionIdText
 from adapters.http.codings import CODINGS, qualities
 from adapters.http.needs import HttpNeeds, Needed
-from adapters.http.problems import INVALID_HEADER, NOT_ANALYSED, SESSION_NOT_FOUND, Problem, problem_of
+from adapters.http.observation import CLIENT_GONE, Observation
+from adapters.http.problems import INVALID_HEADER, NOT_ANALYSED, SESSION_NOT_FOUND, Problem, problem_of, unforeseen
 from adapters.http.representations import Representation, Representations, representations_in
+from adapters.http.request_ids import RequestIds
 from adapters.http.schemas import problems
+from adapters.http.security_headers import DATA_HEADERS
 from domain.access import Viewer
 from domain.analytics import SessionAnalytics
 from domain.errors import EmgSessionsError
-from domain.ports import Coding, Freshness
+from domain.ports import AnalyticsAnswer, Coding, DocumentAnswer, Freshness, VersionAnswer
 from domain.session import SessionId, SessionState, parse_session_id
 
 router = APIRouter(prefix="/api/v1/sessions", tags=["analytics"])
@@ -84,13 +88,13 @@ class AnalyticsAnswers:
             if answer is None:
                 return await self._absent(viewer, session_id)
             coding, body = await self._representations.of_document(session_id, answer, asked.accept_encoding)
-            headers = _described(session_id, answer.version, coding, answer.source, answer.age_s, answer.stale)
+            headers = [*_of_version(session_id, answer.version, coding, False), *_of_reading(answer)]
         else:
             decoded = await self._repository.get(session_id, freshness=asked.freshness, at_least=asked.at_least)
             if decoded is None:
                 return await self._absent(viewer, session_id)
             coding, body = await self._representations.anonymous(decoded.analytics, decoded.version, asked.accept_encoding)
-            headers = _described(session_id, decoded.version, coding, decoded.source, decoded.age_s, decoded.stale, anonymous=True)
+            headers = [*_of_version(session_id, decoded.version, coding, True), *_of_reading(decoded)]
         headers.append(_JSON)
         headers.append((b"content-length", b"%d" % len(body)))
         if coding != "identity":
@@ -116,8 +120,7 @@ class AnalyticsAnswers:
             codings.append(max(wanted, key=lambda coding: wanted[coding]))
         if not codings or wanted[codings[0]] == 0:
             return None
-        anonymous = not viewer.sees_subjects
-        return Reply(304, _described(session_id, now.version, codings[0], now.source, now.age_s, now.stale, anonymous=anonymous), b"")
+        return Reply(304, [*_of_version(session_id, now.version, codings[0], not viewer.sees_subjects), *_of_reading(now)], b"")
 
     async def _absent(self, viewer: Viewer, session_id: SessionId) -> Reply:
         session = await self._access.find(viewer, session_id)
@@ -133,8 +136,8 @@ class AnalyticsFastPath:
     """The way past everything else: the outermost middleware.
 
     It does for its requests what the middlewares behind it do for all others, out of the same parts: an id, the security headers, a note
-    for the meter. It answers problems as they are answered elsewhere. What is unforeseen goes the ordinary way, and is dealt with there.
-    `refuses` says which requests may go no further; those go the ordinary way, too.
+    for the meter, problems for errors. It reads no body, so the limits on bodies are nothing to it. `refuses` says which requests may go
+    no further; those go the ordinary way, too.
     """
 
     def __init__(
@@ -156,19 +159,36 @@ class AnalyticsFastPath:
         ):
             await self._app(scope, receive, send)
             return
-        answers: AnalyticsAnswers = scope["app"].state.analytics_answers
-        method = scope["method"]
-        with self._observation.of(method, _PATTERN) as observed, self._request_ids.given(scope) as request_id:
+        await self._answer(scope, path[len(_PREFIX) : -len(_SUFFIX)], send)
+
+    async def _answer(self, scope: Scope, session_text: str, send: Send) -> None:
+        begin = self._observation.clock()
+        scope["route_pattern"] = _PATTERN
+        request_id = self._request_ids.take(scope)
+        tokens = bind_contextvars(request_id=scope["request_id"])
+        status = CLIENT_GONE
+        try:
+            answers: AnalyticsAnswers = scope["app"].state.analytics_answers
             try:
-                reply = await answers.answer(path[len(_PREFIX) : -len(_SUFFIX)], scope["headers"])
+                reply = await answers.answer(session_text, scope["headers"])
             except Problem as problem:
-                reply = _problem_reply(problem)
+                reply = _reply_of(problem)
             except EmgSessionsError as error:
-                reply = _problem_reply(problem_of(error))
-            observed.status = reply.status
+                reply = _reply_of(problem_of(error))
+            except Exception as error:  # noqa: BLE001 - nothing may get past here
+                reply = _reply_of(unforeseen(error))
+            status = reply.status
             headers = [*reply.headers, *DATA_HEADERS, request_id]
-            await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-            await send({"type": "http.response.body", "body": b"" if method == "HEAD" else reply.body})
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
+        finally:
+            self._observation.note(scope, status, self._observation.clock() - begin)
+            reset_contextvars(**tokens)
+
+
+def _reply_of(problem: Problem) -> Reply:
+    response = problem.response()
+    return Reply(response.status_code, response.raw_headers, bytes(response.body))
 
 
 def _asked(headers: Iterable[tuple[bytes, bytes]]) -> Asked:
@@ -206,22 +226,17 @@ def _session_id(text: str) -> SessionId:
     return parse_session_id(text)
 
 
-def _described(
-    session_id: SessionId, version: int, coding: Coding, source: str, age_s: float, stale: bool, *, anonymous: bool = False
-) -> Headers:
-    """The headers that 200 and 304 have in common."""
-    headers = [
-        *_of_version(session_id, version, coding, anonymous),
-        (b"age", b"%d" % age_s),
-        (b"cache-status", _cache_status(source, stale)),
-    ]
-    if stale:
+def _of_reading(answer: DocumentAnswer | AnalyticsAnswer | VersionAnswer) -> Headers:
+    """The headers that say how an answer was come by, of 200 and 304."""
+    headers = [(b"age", b"%d" % answer.age_s), (b"cache-status", _cache_status(answer.source, answer.stale))]
+    if answer.stale:
         headers.append((b"emg-stale", b"?1"))
     return headers
 
 
 @lru_cache(maxsize=10_000)
 def _of_version(session_id: SessionId, version: int, coding: Coding, anonymous: bool) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers that are the same for one form of one version, of 200 and 304."""
     return (
         (b"cache-control", b"private, no-cache"),
         (b"vary", b"Accept-Encoding, Authorization"),
