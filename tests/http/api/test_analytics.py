@@ -28,11 +28,6 @@ def path_of(session: TherapySession) -> str:
     return f"/api/v1/sessions/{session.session_id}/analytics"
 
 
-def decoded(answer: httpx.Response) -> bytes:
-    """The document; httpx decodes what it knows."""
-    return answer.content
-
-
 async def raw(client: httpx.AsyncClient, path: str, **headers: str) -> tuple[httpx.Response, bytes]:
     """The answer, and its body as it came."""
     async with client.stream("GET", path, headers=headers) as answer:
@@ -305,7 +300,8 @@ async def slow_way(service: Service) -> AsyncIterator[httpx.AsyncClient]:
         await front(scope, receive, send)
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
-        client.headers = httpx.Headers()
+        for name in list(client.headers):
+            del client.headers[name]
         yield client
 
 
