@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import (
@@ -132,7 +133,7 @@ def unforeseen(error: Exception) -> Problem:
     return Problem(UNFORESEEN, "it was noted in the service's log")
 
 
-def answer_errors(app: FastAPI) -> None:
+def answer_errors(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     """Makes every error that reaches FastAPI a problem document. What is unforeseen is for UnforeseenErrors."""
 
     @app.exception_handler(Problem)
@@ -151,9 +152,11 @@ def answer_errors(app: FastAPI) -> None:
         return _validation_problem(error).response()
 
     @app.exception_handler(HTTPException)
-    async def of_starlette(_: Request, error: HTTPException) -> Response:
-        phrase = HTTPStatus(error.status_code).phrase
-        return Problem(Kind("", error.status_code, phrase), headers=error.headers).response()
+    async def of_starlette(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_methods_at(routes, request.scope["path"]))
+        return Problem(Kind("", error.status_code, HTTPStatus(error.status_code).phrase), headers=headers).response()
 
 
 class UnforeseenErrors:
@@ -189,6 +192,12 @@ class UnforeseenErrors:
 
 class AnswerBrokenOff(Exception):
     """Tells the server to break off the connection."""
+
+
+def _methods_at(routes: Sequence[BaseRoute], path: str) -> list[str]:
+    """Every method that some route takes at a path. Starlette's own answer names those of the first route only."""
+    there = [route for route in routes if isinstance(route, Route) and route.path_regex.match(path)]
+    return sorted({method for route in there for method in route.methods or ()})
 
 
 def _validation_problem(error: RequestValidationError) -> Problem:
