@@ -36,9 +36,7 @@ class AccessPolicy:
 
     def __post_init__(self) -> None:
         if self.secret is not None and len(self.secret.encode()) < _SECRET_BYTES_MIN:
-            raise InvalidSettings(
-                f"JWT_SECRET: a secret for HS256 has {_SECRET_BYTES_MIN} bytes at least; make one with: openssl rand -hex 32"
-            )
+            raise InvalidSettings(f"JWT_SECRET: must have {_SECRET_BYTES_MIN} bytes at least; make one with: openssl rand -hex 32")
         if self.jwks_url is not None and self.jwks_file is not None:
             raise InvalidSettings("JWT_JWKS_URL and JWT_JWKS_FILE: set one of them, not both")
         if self.jwks_url is not None and not self.jwks_url.startswith(("https://", "http://")):

@@ -151,6 +151,10 @@ def answer_errors(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     async def of_validation(_: Request, error: RequestValidationError) -> Response:
         return _validation_problem(error).response()
 
+    @app.exception_handler(Exception)
+    async def of_nobody(_: Request, error: Exception) -> Response:
+        return unforeseen(error).response()  # Starlette raises the error again once this is sent.
+
     @app.exception_handler(HTTPException)
     async def of_starlette(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers or {})
@@ -174,16 +178,19 @@ class UnforeseenErrors:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began = False
+        began = ended = False
 
         async def noticing(message: Message) -> None:
-            nonlocal began
+            nonlocal began, ended
             began = True
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
             await send(message)
 
         try:
             await self.app(scope, receive, noticing)
         except Exception as error:  # noqa: BLE001 - nothing may get past here
+            if ended:
+                return
             problem = unforeseen(error)
             if began:
                 raise AnswerBrokenOff from None
@@ -203,7 +210,11 @@ def _methods_at(routes: Sequence[BaseRoute], path: str) -> list[str]:
 def _validation_problem(error: RequestValidationError) -> Problem:
     errors = []
     for found in error.errors()[:_VALIDATION_ERRORS_MAX]:
+        if found["type"] == "none_required":  # Said of each parameter that may be left out, besides what is wrong with it.
+            continue
         where, *path = found["loc"] or ("request",)
+        if where != "body":
+            path = path[:1]  # The rest names branches of a type.
         errors.append({"in": str(where), "name": ".".join(str(part)[:60] for part in path), "detail": _without_value(found)})
     return Problem(INVALID_REQUEST, errors=errors)
 

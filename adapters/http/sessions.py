@@ -39,9 +39,7 @@ PatientCode = Annotated[
     str | Absent,
     Query(min_length=1, max_length=100, pattern=CODE_PATTERN, description="Only this patient's.", examples=["P042"]),
 ]
-RecordedFrom = Annotated[
-    GivenLocalTime | Absent, Query(description="Recorded at this local time or later.", examples=["2026-03-01T00:00:00"])
-]
+RecordedFrom = Annotated[GivenLocalTime | Absent, Query(description="Recorded at this time or later.", examples=["2026-03-01T00:00:00"])]
 RecordedBefore = Annotated[GivenLocalTime | Absent, Query(description="Recorded before this local time.", examples=["2026-04-01T00:00:00"])]
 
 
