@@ -56,9 +56,6 @@ class HttpPolicy:
 
     access: AccessPolicy = field(default_factory=AccessPolicy)
     edge: EdgePolicy = field(default_factory=EdgePolicy)
-    page_sessions_max: int = 200
-    batch_sessions_max: int = 100
-    trend_sessions_max: int = 500
     event_streams_max: int = 100
     event_stream_s_max: float = 300.0
     event_pause_s: float = 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from dependency_injector import providers
@@ -25,7 +26,7 @@ def test_a_typo_is_noticed_where_it_is_made() -> None:
 
 @pytest.mark.parametrize("name", sorted(HttpNeeds.providers))
 async def test_a_forgotten_need_fails_at_the_start_by_its_name(name: str) -> None:
-    given = {each: providers.Object(None) for each in HttpNeeds.providers if each != name}
+    given: dict[str, Any] = {each: providers.Object(None) for each in HttpNeeds.providers if each != name}
 
     @asynccontextmanager
     async def open_needs() -> AsyncIterator[HttpNeeds]:
