@@ -22,7 +22,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.c3d.reader import C3dRecordingReader
 from adapters.embedded import EmbeddedPostgres, EmbeddedValkey
-from adapters.memory import MemoryPatientAssignments, MemoryProcessingQueue, MemorySessionAnalyticsRepository, MemorySessionRegistry
+from adapters.memory import (
+    MemoryPatientAssignments,
+    MemoryProcessingQueue,
+    MemoryProcessingWorker,
+    MemorySessionAnalyticsRepository,
+    MemorySessionRegistry,
+)
 from adapters.postgres import migrations
 from adapters.postgres.engine import PostgresPolicy, create_engine
 from adapters.postgres.patient_assignments import PostgresPatientAssignments
@@ -215,7 +221,7 @@ class Container(containers.DeclarativeContainer):
 
     processing = providers.Singleton(processing_policy, settings)
     queue_connections = providers.Singleton(connections_for_queue, engine, settings)
-    memory_queue = providers.Singleton(MemoryProcessingQueue, session_registry, processing)
+    memory_queue = providers.Singleton(MemoryProcessingQueue, session_registry)
     processing_queue: providers.Provider[ProcessingQueue] = providers.Selector(
         settings.provided.storage,
         postgres=providers.Singleton(ProcrastinateProcessingQueue, providers.Singleton(PostgresSubmissions, engine)),
@@ -224,7 +230,7 @@ class Container(containers.DeclarativeContainer):
     processing_worker: providers.Provider[ProcessingWorker] = providers.Selector(
         settings.provided.storage,
         postgres=providers.Singleton(queue_worker, queue_connections, processing, settings),
-        memory=memory_queue,
+        memory=providers.Singleton(MemoryProcessingWorker, memory_queue, processing),
     )
 
     workers = providers.Resource(open_workers, settings)
