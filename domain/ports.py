@@ -68,6 +68,16 @@ class DocumentAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionAnswer:
+    """Which version of the analytics there is; the rest as in AnalyticsAnswer."""
+
+    version: int
+    source: str
+    age_s: float
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SaveReceipt:
     """`changed` is False if the same content was already there. `fresh`: every FRESH read that begins now returns this version or newer."""
 
@@ -109,6 +119,13 @@ class SessionAnalyticsRepository(Protocol):
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
     ) -> DocumentAnswer | None:
         """The analytics as stored bytes, for whoever passes them on undecoded; None as for `get`."""
+
+    @abstractmethod
+    async def get_version(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> VersionAnswer | None:
+        """The version that `get` would answer now, for whoever has a document already. Where the answer is at hand no document is read;
+        None as for `get`."""
 
     @abstractmethod
     async def save(self, analytics: SessionAnalytics) -> SaveReceipt:

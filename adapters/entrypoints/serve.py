@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import uvicorn
@@ -79,19 +79,23 @@ def _config(app: object) -> uvicorn.Config:
     logger = logging.getLogger("uvicorn.error")
     logger.handlers = [_ServerLog()]
     logger.propagate = False
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]  # FastAPI's type of an ASGI application is wider than uvicorn's
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,  # Its lines hold paths, and paths hold codes of patients.
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=_DRAIN_S,
-        backlog=_BACKLOG,
-    )
+    return uvicorn.Config(app, **server_options())  # type: ignore[arg-type]  # FastAPI's type of an application is wider than uvicorn's
+
+
+def server_options() -> dict[str, Any]:
+    """How uvicorn is run."""
+    return {
+        "http": "httptools",
+        "ws": "none",
+        "lifespan": "on",
+        "log_config": None,
+        "access_log": False,  # Its lines hold paths, and paths hold codes of patients.
+        "server_header": False,
+        "proxy_headers": False,
+        "timeout_keep_alive": _KEEP_ALIVE_S,
+        "timeout_graceful_shutdown": _DRAIN_S,
+        "backlog": _BACKLOG,
+    }
 
 
 class _ServerLog(logging.Handler):

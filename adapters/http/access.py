@@ -23,12 +23,14 @@ from domain.session import TherapySession, parse_session_id
 from services.session_access import SessionAccess
 
 _EVERYBODY_HERE: Final = Viewer("local", Role.ADMIN)
-_BEARER: Final = HTTPBearer(
-    auto_error=False,
-    scheme_name="bearer",
-    bearerFormat="JWT",
-    description="A JSON Web Token with `sub`, `exp` and a role: therapist, researcher or admin. Without keys the service answers its own "
-    "machine alone, and needs no token.",
+BEARER: Final = Security(
+    HTTPBearer(
+        auto_error=False,
+        scheme_name="bearer",
+        bearerFormat="JWT",
+        description="A JSON Web Token with `sub`, `exp` and a role: therapist, researcher or admin. Without keys the service answers its "
+        "own machine alone, and needs no token.",
+    )
 )
 
 
@@ -50,7 +52,7 @@ class Authentication:
         return await self._tokens.viewer(token.strip())
 
 
-async def _viewer(connection: HTTPConnection, _: Annotated[Any, Security(_BEARER)]) -> Viewer:
+async def _viewer(connection: HTTPConnection, _: Annotated[Any, BEARER]) -> Viewer:
     authentication: Authentication = connection.app.state.authentication
     return await authentication.viewer(connection.headers.get("authorization"))
 

@@ -16,17 +16,20 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
-from adapters.http import sessions
+from adapters.http import analytics, sessions
 from adapters.http.access import Authentication, LoopbackOnly
+from adapters.http.analytics import AnalyticsAnswers, AnalyticsFastPath
 from adapters.http.needs import OpenNeeds, resolved
 from adapters.http.policy import HttpPolicy
 from adapters.http.problems import UnforeseenErrors, answer_errors
+from adapters.http.representations import Representations
 from adapters.http.schemas import ProblemDocument
 from adapters.http.tokens import Tokens, check_keys
 
 API_VERSION: Final = "1.0.0"
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
+    analytics.router,
     sessions.router,
 )  # fmt: skip
 """All routes. Within a router the first that matches answers, and so among routers."""
@@ -44,17 +47,20 @@ def _middlewares(policy: HttpPolicy) -> list[Middleware]:
     return [
         Middleware(UnforeseenErrors),
         *([] if policy.access.has_keys else [Middleware(LoopbackOnly)]),
+        Middleware(AnalyticsFastPath),
     ]
 
 
 def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
     """The application over what `open_needs` opens, which it does at its start (ASGI's lifespan) and undoes at its end."""
     check_keys(policy.access)
+    representations = Representations(policy)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with resolved(open_needs) as needs:
             app.state.needed = needs
+            app.state.analytics_answers = AnalyticsAnswers(app.state.authentication, needs, representations)
             yield
 
     app = FastAPI(

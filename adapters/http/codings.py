@@ -46,7 +46,7 @@ def qualities(header: bytes | None) -> Mapping[Coding, float]:
 
 
 def choose(header: bytes | None, stored: Coding, size_bytes: int) -> Coding | None:
-    """The coding to answer in: what the client wants most; of equals the stored one, if it is compressed, then the smaller. None: there is none.
+    """The coding to answer in: what the client wants most; of equals the stored one, if it is compressed, then the smaller. None: none.
 
     What is small is not compressed if it need not be.
     """

@@ -43,7 +43,7 @@ class ChannelInBrief(BaseModel):
     good_contractions: int = Field(examples=[9])
     compliance_rate: float | None = Field(description="Share of good contractions; null if it cannot be computed.", examples=[0.75])
     mvc_source: Literal["channel", "session", "estimated"] = Field(
-        description="Where the maximum voluntary contraction comes from: nearly every contraction exceeds the threshold of an estimated one."
+        description="Where the maximum voluntary contraction comes from: nearly every contraction exceeds an estimated one's threshold."
     )
 
 
