@@ -394,7 +394,7 @@ class SignalReducer(Protocol):
 
 @runtime_checkable
 class SignalPreviews(Protocol):
-    """Remembers previews for a while. One that is remembered is right for ever, so a failure to remember or to find is a preview made again.
+    """Remembers previews for a while. What is remembered is right for ever; a failure to remember or to find costs making it again.
 
     Never raises for a store that fails.
     """

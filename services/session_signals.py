@@ -51,7 +51,7 @@ class SessionSignals:
         reducer: SignalReducer,
         previews: SignalPreviews,
         shared: SharedWork[SignalPreview],
-        waiting_max: int,
+        waiting_max: int = 32,
     ) -> None:
         self._repository = repository
         self._store = store

@@ -16,7 +16,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
-from adapters.http import analytics, sessions
+from adapters.http import analytics, sessions, signals
 from adapters.http.access import Authentication, LoopbackOnly
 from adapters.http.analytics import AnalyticsAnswers, AnalyticsFastPath
 from adapters.http.needs import OpenNeeds, resolved
@@ -24,6 +24,7 @@ from adapters.http.policy import HttpPolicy
 from adapters.http.problems import UnforeseenErrors, answer_errors
 from adapters.http.representations import Representations
 from adapters.http.schemas import ProblemDocument
+from adapters.http.signals import SignalForms
 from adapters.http.tokens import Tokens, check_keys
 
 API_VERSION: Final = "1.0.0"
@@ -31,6 +32,7 @@ API_VERSION: Final = "1.0.0"
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     analytics.router,
     sessions.router,
+    signals.router,
 )  # fmt: skip
 """All routes. Within a router the first that matches answers, and so among routers."""
 
@@ -75,6 +77,7 @@ def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.policy = policy
+    app.state.signal_forms = SignalForms()
     app.state.authentication = Authentication(Tokens(policy.access) if policy.access.has_keys else None)
     answer_errors(app)
     for router in ROUTERS:

@@ -19,6 +19,7 @@ from starlette.requests import HTTPConnection
 
 from domain.ports import PatientAssignments, SessionAnalyticsRepository, SessionRegistry
 from services.session_access import SessionAccess
+from services.session_signals import SessionSignals
 
 T = TypeVar("T")
 
@@ -30,6 +31,7 @@ class HttpNeeds(containers.DeclarativeContainer):
     session_registry = providers.Dependency(instance_of=SessionRegistry)  # type: ignore[type-abstract]
     patient_assignments = providers.Dependency(instance_of=PatientAssignments)  # type: ignore[type-abstract]
     session_access = providers.Dependency(instance_of=SessionAccess)
+    session_signals = providers.Dependency(instance_of=SessionSignals)
 
 
 OpenNeeds = Callable[[], AbstractAsyncContextManager[HttpNeeds]]

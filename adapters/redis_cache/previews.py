@@ -23,12 +23,13 @@ _ERASURES_OWED_MAX: Final = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviewPolicy:
-    """How long previews live, and how much there may be of them. `erased_s` must outlast the making of a preview by far: see docs/adr/0012."""
+    """How long previews live, and how much there may be of them."""
 
     ttl_s: float = 3600.0
     session_previews_max: int = 64
     preview_bytes_max: int = 200_000
     erased_s: float = 15 * 60.0
+    """An erasure is remembered for this long, which must exceed the making of a preview by far: see docs/adr/0012."""
     retry_s: float = 1.0
     """If Redis does not answer an erasure, it is told again so often."""
 
@@ -70,7 +71,7 @@ class RedisSignalPreviews(SignalPreviews):
         data = preview_format.encode(preview)
         if len(data) > self._policy.preview_bytes_max or session_id in self._owed:
             return
-        arguments = [preview.key, data, round(self._policy.ttl_s * 1000), self._policy.session_previews_max]
+        arguments: list[bytes | str | int] = [preview.key, data, round(self._policy.ttl_s * 1000), self._policy.session_previews_max]
         await self._server.run(self._keep, self._keys(session_id), arguments)
 
     async def erase(self, session_id: SessionId) -> bool:
@@ -112,7 +113,7 @@ class RedisSignalPreviews(SignalPreviews):
 
 
 async def _field(client: Redis, name: str, field: str) -> Any:
-    return await client.hget(name, field)  # type: ignore[misc]  # redis-py types one method for both its clients
+    return await client.hget(name, field)
 
 
 def redis_previews(redis_url: str, key_prefix: str, cache: CachePolicy, policy: PreviewPolicy) -> RedisSignalPreviews:

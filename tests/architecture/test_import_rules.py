@@ -26,6 +26,9 @@ VIOLATIONS = [
     ("the domain and the services are free of frameworks", "services/therapy_session_processor.py", "import adapters.memory"),
     ("redis is known to the cache alone", "adapters/postgres/engine.py", "import redis"),
     ("sqlalchemy and asyncpg are known to the postgres adapter alone", "adapters/redis_cache/keys.py", "import sqlalchemy"),
+    ("tsdownsample is known to the reduction alone", "adapters/http/signals.py", "import tsdownsample"),
+    ("arrow is known to the http surface alone", "adapters/reduction.py", "import arro3.core"),
+    ("the domain and the services are free of frameworks", "services/session_signals.py", "import tsdownsample"),
     ("obstore is known to the recording store alone", "adapters/memory/session_registry.py", "import obstore"),
     ("ezc3d is known to the c3d adapter alone", "adapters/memory/session_registry.py", "import ezc3d"),
 ]
