@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain.errors import InvalidSettings
@@ -86,6 +86,18 @@ class Settings(BaseSettings):
     jwt_leeway_s: Annotated[float, Field(ge=0, le=120)] = 10.0
     access_trust_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
 
+    # The webhook, and uploads.
+    webhook_secret: SecretStr | None = None
+    webhook_secret_previous: SecretStr | None = None
+    webhook_unsigned_allowed: bool = False
+    webhook_bucket: str | None = None
+    webhook_name_pattern: Annotated[str, Field(min_length=1)] = "*.c3d"
+    webhook_patient_pattern: Annotated[str, Field(min_length=1)] = "P[0-9]+"
+    uploads_per_minute_max: PositiveInt = 60
+    body_idle_s_max: PositiveFloat = 15.0
+    otel_exporter_otlp_endpoint: str | None = None
+    worker_metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
+
     # Logs, on standard error.
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     log_format: Literal["auto", "text", "json"] = "auto"
@@ -95,13 +107,11 @@ class Settings(BaseSettings):
     def _comma_separated(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator(
-        "database_url", "redis_url", "data_dir", "recordings_url", "aws_access_key_id", "aws_secret_access_key", "aws_region",
-        "aws_endpoint_url", "jwt_secret", "jwt_jwks_url", "jwt_jwks_file", "jwt_audience", "jwt_issuer", mode="before",
-    )  # fmt: skip
+    @field_validator("*", mode="before")
     @classmethod
-    def _empty_is_unset(cls, value: object) -> object:
-        return None if value == "" else value
+    def _empty_is_unset(cls, value: object, info: ValidationInfo) -> object:
+        may_be_unset = info.field_name is not None and cls.model_fields[info.field_name].default is None
+        return None if value == "" and may_be_unset else value
 
 
 def load_settings(**given: object) -> Settings:
@@ -111,5 +121,5 @@ def load_settings(**given: object) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0]).upper() if first["loc"] else "the settings"
-        shown = "" if name.endswith(("_URL", "_SECRET")) else f", not {str(first['input'])[:60]!r}"
+        shown = "" if name.endswith(("_URL", "_SECRET", "_SECRET_PREVIOUS")) else f", not {str(first['input'])[:60]!r}"
         raise InvalidSettings(f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}{shown}") from None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -432,3 +432,75 @@ class SharedWork(Protocol[T]):
     @abstractmethod
     async def join(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> Landed[T]:
         """What the work under way for this key brings, or this work, begun now. Failures reach everybody who waits."""
+
+
+HealthStatus = Literal["healthy", "degraded", "unhealthy"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartHealth:
+    """How a part of the system does. healthy: as promised; degraded: it answers, and something is amiss; unhealthy: it does not answer.
+
+    `reason` is a sentence for an operator, None if healthy. `facts` are figures by name, their units last in the names; no addresses.
+    """
+
+    status: HealthStatus
+    reason: str | None = None
+    facts: Mapping[str, str | int | float | None] = field(default_factory=dict)
+
+
+@runtime_checkable
+class WatchedPart(Protocol):
+    """A part of the system that can be looked at."""
+
+    @abstractmethod
+    async def look(self) -> PartHealth:
+        """How it does now, in a round trip or two. May raise StorageError: then it is unhealthy."""
+
+
+@runtime_checkable
+class Traces(Protocol):
+    """Tells a collector what was done as part of what, and how long it took. Never raises, never waits, and may do nothing at all."""
+
+    @abstractmethod
+    def span(self, name: str, *, within: str | None = None, **facts: str | int | float) -> AbstractContextManager[None]:
+        """Something that is done, for as long as the context lasts: part of what surrounds it, or of `within`, as `here` gave it elsewhere.
+
+        `facts` hold no patient data. What is raised inside ends the span as failed, by its type's name, and goes on.
+        """
+
+    @abstractmethod
+    def here(self) -> str | None:
+        """What is being done now, as a text (W3C `traceparent`) that may travel to another process; None if nothing is traced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a caller may still do: `remaining` of `limit` in a window of `window_s`, which begins anew in `reset_s` seconds."""
+
+    granted: bool
+    limit: int
+    remaining: int
+    reset_s: int
+    window_s: int
+
+
+@runtime_checkable
+class RateLimit(Protocol):
+    """Bounds how often somebody may do something. Raises nothing: where it cannot count, it counts less exactly."""
+
+    @abstractmethod
+    async def take(self, caller: str) -> Allowance:
+        """One more by this caller, if it is granted."""
+
+
+class ProcessingMeter(Protocol):
+    """Takes note of what is processed. Never raises, never waits."""
+
+    @abstractmethod
+    def job_ended(self, outcome: str) -> None:
+        """An attempt at a session ended: completed, failed (it may be tried again), or the session was given_up."""
+
+    @abstractmethod
+    def analysed(self, seconds: float) -> None:
+        """A recording was read and analysed."""

@@ -14,7 +14,7 @@ from domain.ports import ProcessingQueue, RecordingStore, SessionRegistry, Store
 from domain.session import SessionId, SessionState, TherapySession, session_id_of, session_id_of_object
 
 _C3D_MARK: Final = 0x50
-_FILE_NAME_LENGTH_MAX: Final = 200
+_FILE_NAME_BYTES_MAX: Final = 200  # Of the 255 that a file system allows.
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,8 @@ def base_name(name: str) -> str:
     """The last part of a path, of either kind, with only what can be printed and stored: a name to show, not to open."""
     last = name.replace("\\", "/").rstrip("/").rsplit("/", maxsplit=1)[-1]
     shown = "".join(character for character in last if character.isprintable()).strip()
-    return shown[-_FILE_NAME_LENGTH_MAX:] if shown.strip(".") else "recording.c3d"
+    end = shown.encode()[-_FILE_NAME_BYTES_MAX:].decode(errors="ignore")
+    return end if end.strip(".") else "recording.c3d"
 
 
 async def _checked(chunks: AsyncIterable[bytes], file_name: str) -> AsyncIterator[bytes]:

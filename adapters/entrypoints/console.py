@@ -37,10 +37,13 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-def run(command: Callable[[Container, Settings], Awaitable[T]], *, loop_factory: LoopFactory | None = None) -> T:
-    """Runs a command with the container open. A failure ends in one sentence on standard error and an exit code, not in a traceback."""
+def run(command: Callable[[Container, Settings], Awaitable[T]], *, loop_factory: LoopFactory | None = None, **given: object) -> T:
+    """Runs a command with the container open. A failure ends in one sentence on standard error and an exit code, not in a traceback.
+
+    Settings that are `given`, by options of the command, go before the environment's.
+    """
     try:
-        settings = load_settings()
+        settings = load_settings(**given)
         configure_logs(settings.log_level, settings.log_format)
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             return runner.run(_within(settings, command))

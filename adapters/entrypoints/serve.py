@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
 
 import structlog
@@ -15,21 +15,23 @@ import uvicorn
 import uvloop
 
 from adapters.entrypoints.console import ExitCode, err, out
+from adapters.entrypoints.worker import run_worker
 from adapters.http.access import is_loopback
 from adapters.http.app import create_app
 from adapters.http.needs import HttpNeeds, resolved
 from adapters.settings import Settings
 from container import Container, http_policy
-from domain.errors import InvalidSettings
+from domain.errors import InvalidSettings, StorageError
 
 _DRAIN_S: Final = 10
 _KEEP_ALIVE_S: Final = 75
 _BACKLOG: Final = 2048
+_WORKER_PAUSE_S: Final = 5.0
 
 new_event_loop = uvloop.new_event_loop
 
 
-async def command(app: Container, settings: Settings, *, host: str, port: int) -> ExitCode:
+async def command(app: Container, settings: Settings, *, host: str, port: int, with_worker: bool) -> ExitCode:
     """The whole command: serves until SIGINT or SIGTERM, then finishes what it is answering."""
     policy = http_policy(settings)
     if not policy.access.has_keys and not is_loopback(host):
@@ -45,10 +47,36 @@ async def command(app: Container, settings: Settings, *, host: str, port: int) -
     listening = _listening_at(host, port)
     with listening:
         # Opened here before the server does, so that what fails ends in one sentence, not in the server's traceback.
-        async with resolved(open_needs):
+        async with resolved(open_needs), _working(app, wanted=with_worker):
             server = _Server(_config(create_app(open_needs, policy)), lambda: _announce(listening, has_keys=policy.access.has_keys))
             await server.serve([listening])
     return ExitCode.OK
+
+
+@asynccontextmanager
+async def _working(app: Container, *, wanted: bool) -> AsyncIterator[None]:
+    """A worker beside the server, drained at the end. Like the server it waits for a database that is away."""
+    if not wanted:
+        yield
+        return
+    stop = asyncio.Event()
+
+    async def work() -> None:
+        while not stop.is_set():
+            try:
+                await run_worker(app, stop)
+            except StorageError as error:
+                structlog.get_logger("serve").warning("worker_waits", reason=type(error).__name__)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), _WORKER_PAUSE_S)
+
+    working = asyncio.create_task(work(), name="worker")
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait({working})  # Which WORKER_DRAIN_S bounds.
+        working.result()
 
 
 class _Server(uvicorn.Server):

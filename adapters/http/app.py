@@ -8,7 +8,7 @@ To add a route: a router in a file of its own, and its line in ROUTERS. To add a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -16,14 +16,18 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
-from adapters.http import analytics, sessions, signals
+from adapters.http import analytics, health, sessions, signals, uploads, webhooks
 from adapters.http.access import Authentication, LoopbackOnly
 from adapters.http.analytics import AnalyticsAnswers, AnalyticsFastPath
-from adapters.http.needs import OpenNeeds, resolved
+from adapters.http.bodies import BodyLimits, BodyRefused, answer_refused
+from adapters.http.needs import HttpNeeds, Needed, OpenNeeds, resolved
+from adapters.http.observation import HttpMeter, Observation
 from adapters.http.policy import HttpPolicy
 from adapters.http.problems import UnforeseenErrors, answer_errors
 from adapters.http.representations import Representations
+from adapters.http.request_ids import RequestIds
 from adapters.http.schemas import ProblemDocument
+from adapters.http.security_headers import SecurityHeaders
 from adapters.http.signals import SignalForms
 from adapters.http.tokens import Tokens, check_keys
 
@@ -33,6 +37,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     analytics.router,
     sessions.router,
     signals.router,
+    uploads.router,
+    webhooks.router,
+    health.router,
 )  # fmt: skip
 """All routes. Within a router the first that matches answers, and so among routers."""
 
@@ -44,12 +51,17 @@ that do not exist. Numbers that cannot be computed are `null`, never 0.
 """
 
 
-def _middlewares(policy: HttpPolicy) -> list[Middleware]:
+def _middlewares(policy: HttpPolicy, meter: Callable[[], HttpMeter]) -> list[Middleware]:
     """All middlewares, the outermost first. Pure ASGI only: one BaseHTTPMiddleware costs more than all of these."""
+    edge = policy.edge
     return [
+        Middleware(RequestIds),
+        Middleware(SecurityHeaders),
+        Middleware(Observation, meter=meter, log_requests=edge.log_requests),
         Middleware(UnforeseenErrors),
         *([] if policy.access.has_keys else [Middleware(LoopbackOnly)]),
-        Middleware(AnalyticsFastPath),
+        Middleware(AnalyticsFastPath),  # It reads no body, so it need not pass the limits on bodies.
+        Middleware(BodyLimits, default=edge.bodies, routes={webhooks.PATH: edge.event_bodies, uploads.PATH: edge.upload_bodies}),
     ]
 
 
@@ -65,12 +77,16 @@ def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
             app.state.analytics_answers = AnalyticsAnswers(app.state.authentication, needs, representations)
             yield
 
+    def meter() -> HttpMeter:
+        needs: Needed = app.state.needed
+        return needs[HttpNeeds.meter]
+
     app = FastAPI(
         title="Emg-Sessions",
         version=API_VERSION,
         description=_DESCRIPTION,
         lifespan=lifespan,
-        middleware=_middlewares(policy),
+        middleware=_middlewares(policy, meter),
         openapi_url="/openapi.json",
         docs_url=None,  # Their pages load scripts from elsewhere.
         redoc_url=None,
@@ -80,6 +96,7 @@ def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
     app.state.signal_forms = SignalForms()
     app.state.authentication = Authentication(Tokens(policy.access) if policy.access.has_keys else None)
     answer_errors(app)
+    app.add_exception_handler(BodyRefused, answer_refused)
     for router in ROUTERS:
         app.include_router(router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document

@@ -17,8 +17,12 @@ from dependency_injector import containers, providers
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from domain.ports import PatientAssignments, SessionAnalyticsRepository, SessionRegistry
+from adapters.http.observation import HttpMeter
+from domain.ports import PatientAssignments, RateLimit, SessionAnalyticsRepository, SessionRegistry, Traces
+from services.health import HealthWatch
+from services.recording_intake import RecordingIntake
 from services.session_access import SessionAccess
+from services.session_erasure import SessionErasure
 from services.session_signals import SessionSignals
 
 T = TypeVar("T")
@@ -32,6 +36,12 @@ class HttpNeeds(containers.DeclarativeContainer):
     patient_assignments = providers.Dependency(instance_of=PatientAssignments)  # type: ignore[type-abstract]
     session_access = providers.Dependency(instance_of=SessionAccess)
     session_signals = providers.Dependency(instance_of=SessionSignals)
+    session_erasure = providers.Dependency(instance_of=SessionErasure)
+    recording_intake = providers.Dependency(instance_of=RecordingIntake)
+    upload_limit = providers.Dependency(instance_of=RateLimit)  # type: ignore[type-abstract]
+    health = providers.Dependency(instance_of=HealthWatch)
+    meter = providers.Dependency(instance_of=HttpMeter)  # type: ignore[type-abstract]
+    traces = providers.Dependency(instance_of=Traces)  # type: ignore[type-abstract]
 
 
 OpenNeeds = Callable[[], AbstractAsyncContextManager[HttpNeeds]]
@@ -42,10 +52,10 @@ class Needed:
     """The needs, resolved."""
 
     def __init__(self, by_name: dict[str, Any]) -> None:
-        self._by_name = by_name
+        self._by_need = {id(need): by_name[name] for name, need in HttpNeeds.providers.items()}
 
     def __getitem__(self, need: providers.Dependency[T]) -> T:
-        return cast(T, self._by_name[_name_of(need)])
+        return cast(T, self._by_need[id(need)])
 
 
 @asynccontextmanager
@@ -62,16 +72,10 @@ async def resolved(open_needs: OpenNeeds) -> AsyncIterator[Needed]:
 
 def needed(need: providers.Dependency[Any]) -> Any:
     """A parameter's default or annotation: FastAPI passes what the need was resolved to."""
-    _name_of(need)
+    if not any(need is known for known in HttpNeeds.providers.values()):
+        raise AttributeError(f"{need} is no need of the HTTP surface; add it to HttpNeeds")
 
     def provide(connection: HTTPConnection) -> Any:
         return connection.app.state.needed[need]
 
     return Depends(provide)
-
-
-def _name_of(need: providers.Dependency[Any]) -> str:
-    for name, provider in HttpNeeds.providers.items():
-        if provider is need:
-            return name
-    raise AttributeError(f"{need} is no need of the HTTP surface; add it to HttpNeeds")

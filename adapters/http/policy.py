@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from adapters.http.edge_policy import EdgePolicy
 from domain.errors import InvalidSettings
 
 _SECRET_BYTES_MIN = 32
@@ -56,6 +57,7 @@ class HttpPolicy:
     """All bounds of the surface. `*_bytes_max` of representations is what this process keeps of recoded documents."""
 
     access: AccessPolicy = field(default_factory=AccessPolicy)
+    edge: EdgePolicy = field(default_factory=EdgePolicy)
     page_sessions_max: int = 200
     batch_sessions_max: int = 100
     trend_sessions_max: int = 500

@@ -196,8 +196,12 @@ _DESCRIPTIONS: Final = {
     403: "The role may not do that; or, without keys, the request comes from elsewhere.",
     404: "There is no such thing, or it may not be seen.",
     406: "The client accepts no coding, or no media type, that there is.",
+    408: "The body did not arrive in time.",
+    409: "It contradicts what is known already.",
     413: "The request is too large.",
+    415: "The body has another content type than this route reads.",
     422: "The request is not as it should be; `errors` says where.",
+    429: "Too often; `Retry-After` says when again.",
     500: "What is stored cannot be read, or reading it failed.",
     503: "The storage does not answer; try again.",
 }

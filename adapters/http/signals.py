@@ -72,8 +72,8 @@ _HEADERS: Final = {
 }
 _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "The signals. As Arrow: a table of `signal`, `sample`, `time_s` and `value`, whose schema's metadata have `window` and "
-        "`signals`. As octets: little-endian float32; of each signal in turn the places of its points, counted in samples from "
+        "description": "The signals. As Arrow: a table of `signal`, `sample`, `time_s` and `value`, whose schema's metadata have `window` "
+        "and `signals`. As octets: little-endian float32; of each signal in turn the places of its points, counted in samples from "
         "`first_sample`, then their values.",
         "model": SignalsDocument,
         "headers": _HEADERS,
@@ -113,7 +113,7 @@ async def draw_signals(
         Query(
             ge=POINTS_MIN,
             le=POINTS_ANSWER_MAX,
-            description=f"Of each signal at most; {POINTS_DEFAULT} if not given. All signals of an answer together have {POINTS_ANSWER_MAX}.",
+            description=f"Of each signal at most; {POINTS_DEFAULT} if not given. All signals together have {POINTS_ANSWER_MAX} at most.",
             examples=[1000],
         ),
     ] = None,

@@ -55,7 +55,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 def documented_commands() -> list[list[str]]:
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     words = [found.split() for found in re.findall(r"emg-sessions ((?:[a-z]+ ?)+)", text)]
-    names = {"process", "show", "demo", "db", "cache", "upgrade", "stats", "health", "warm", "inspect", "invalidate"}
+    names = {"process", "show", "demo", "worker", "db", "cache", "upgrade", "stats", "health", "warm", "inspect", "invalidate"}
     return [list(command) for command in sorted({tuple(word for word in found if word in names) for found in words}) if command]
 
 

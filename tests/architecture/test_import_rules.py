@@ -30,6 +30,9 @@ VIOLATIONS = [
     ("arrow is known to the http surface alone", "adapters/reduction.py", "import arro3.core"),
     ("the domain and the services are free of frameworks", "services/session_signals.py", "import tsdownsample"),
     ("obstore is known to the recording store alone", "adapters/memory/session_registry.py", "import obstore"),
+    ("procrastinate and psycopg are known to the queue adapter alone", "adapters/postgres/submissions.py", "import procrastinate"),
+    ("procrastinate and psycopg are known to the queue adapter alone", "adapters/postgres/engine.py", "import psycopg"),
+    ("adapters stand on the domain; only entrypoints stand on adapters' wiring", "adapters/queue/jobs.py", "import adapters.postgres"),
     ("ezc3d is known to the c3d adapter alone", "adapters/memory/session_registry.py", "import ezc3d"),
 ]
 
