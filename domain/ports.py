@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterable, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import NDArray
+
 from domain.analytics import AnalysisParameters, SessionAnalytics
-from domain.emg.recording import Recording
+from domain.emg.recording import Recording, Signal
 from domain.session import SessionId, SessionState, TherapySession
+from domain.signals import SignalPreview
 
 P = ParamSpec("P")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 Coding = Literal["identity", "zstd", "gzip"]
 """How a document's bytes are coded, by its HTTP content coding."""
@@ -56,6 +61,16 @@ class DocumentAnswer:
 
     body: bytes
     coding: Coding
+    version: int
+    source: str
+    age_s: float
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VersionAnswer:
+    """Which version of the analytics there is; the rest as in AnalyticsAnswer."""
+
     version: int
     source: str
     age_s: float
@@ -104,6 +119,13 @@ class SessionAnalyticsRepository(Protocol):
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
     ) -> DocumentAnswer | None:
         """The analytics as stored bytes, for whoever passes them on undecoded; None as for `get`."""
+
+    @abstractmethod
+    async def get_version(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> VersionAnswer | None:
+        """The version that `get` would answer now, for whoever has a document already. Where the answer is at hand no document is read;
+        None as for `get`."""
 
     @abstractmethod
     async def save(self, analytics: SessionAnalytics) -> SaveReceipt:
@@ -295,7 +317,7 @@ class StoredRecording:
 
 @runtime_checkable
 class RecordingStore(Protocol):
-    """Keeps recordings under keys: relative paths of printable characters, without `..` and empty parts.
+    """Keeps recordings under keys: relative paths of printable characters, of which no part is empty or begins with a dot.
 
     Raises InvalidRecordingKey for any other key, RecordingNotFound, RecordingTooLarge, and StorageUnavailable if the store fails.
     """
@@ -356,3 +378,129 @@ class Workers(Protocol):
 
         Raises AnalysisFailed if the worker died or ran out of time; other work is not affected. Cancellation ends the work.
         """
+
+
+@runtime_checkable
+class SignalReducer(Protocol):
+    """Leaves out the points of a signal that a plot of it does not need. Must be picklable: it works in worker processes."""
+
+    @abstractmethod
+    def reduce(self, values: Signal, points: int) -> NDArray[np.intp]:
+        """Which of the values, shape (samples,), to keep: rising, `points` at most, and of every stretch its least and its greatest.
+
+        Values that are no numbers are left out wherever there are others.
+        """
+
+
+@runtime_checkable
+class SignalPreviews(Protocol):
+    """Remembers previews for a while. What is remembered is right for ever; a failure to remember or to find costs making it again.
+
+    Never raises for a store that fails.
+    """
+
+    @abstractmethod
+    async def find(self, session_id: SessionId, key: str) -> SignalPreview | None:
+        """The preview with this key, or None."""
+
+    @abstractmethod
+    async def keep(self, session_id: SessionId, preview: SignalPreview) -> None:
+        """Remembers a preview, unless its session was erased since it began to be made, PREVIEW_S_MAX ago at most."""
+
+    @abstractmethod
+    async def erase(self, session_id: SessionId) -> bool:
+        """Forgets all previews of a session, for good. False: not yet, as the store does not answer; it is done once it does."""
+
+
+class Landed(Protocol[T_co]):
+    """What a piece of work brought."""
+
+    @property
+    @abstractmethod
+    def result(self) -> T_co:
+        """Its result."""
+
+    @property
+    @abstractmethod
+    def joined(self) -> bool:
+        """Whether it had begun before this caller came."""
+
+
+class SharedWork(Protocol[T]):
+    """One piece of work for many who want it."""
+
+    @abstractmethod
+    async def join(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> Landed[T]:
+        """What the work under way for this key brings, or this work, begun now. Failures reach everybody who waits."""
+
+
+HealthStatus = Literal["healthy", "degraded", "unhealthy"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartHealth:
+    """How a part of the system does. healthy: as promised; degraded: it answers, and something is amiss; unhealthy: it does not answer.
+
+    `reason` is a sentence for an operator, None if healthy. `facts` are figures by name, their units last in the names; no addresses.
+    """
+
+    status: HealthStatus
+    reason: str | None = None
+    facts: Mapping[str, str | int | float | None] = field(default_factory=dict)
+
+
+@runtime_checkable
+class WatchedPart(Protocol):
+    """A part of the system that can be looked at."""
+
+    @abstractmethod
+    async def look(self) -> PartHealth:
+        """How it does now, in a round trip or two. May raise StorageError: then it is unhealthy."""
+
+
+@runtime_checkable
+class Traces(Protocol):
+    """Tells a collector what was done as part of what, and how long it took. Never raises, never waits, and may do nothing at all."""
+
+    @abstractmethod
+    def span(self, name: str, *, within: str | None = None, **facts: str | int | float) -> AbstractContextManager[None]:
+        """Something that is done, for as long as the context lasts: part of what surrounds it, or of `within`, as `here` gave it elsewhere.
+
+        `facts` hold no patient data. What is raised inside ends the span as failed, by its type's name, and goes on.
+        """
+
+    @abstractmethod
+    def here(self) -> str | None:
+        """What is being done now, as a text (W3C `traceparent`) that may travel to another process; None if nothing is traced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a caller may still do: `remaining` of `limit` in a window of `window_s`, which begins anew in `reset_s` seconds."""
+
+    granted: bool
+    limit: int
+    remaining: int
+    reset_s: int
+    window_s: int
+
+
+@runtime_checkable
+class RateLimit(Protocol):
+    """Bounds how often somebody may do something. Raises nothing: where it cannot count, it counts less exactly."""
+
+    @abstractmethod
+    async def take(self, caller: str) -> Allowance:
+        """One more by this caller, if it is granted."""
+
+
+class ProcessingMeter(Protocol):
+    """Takes note of what is processed. Never raises, never waits."""
+
+    @abstractmethod
+    def job_ended(self, outcome: str) -> None:
+        """An attempt at a session ended: completed, failed (it may be tried again), or the session was given_up."""
+
+    @abstractmethod
+    def analysed(self, seconds: float) -> None:
+        """A recording was read and analysed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -62,6 +62,21 @@ def demo(
     raise typer.Exit(console.run(partial(demo.command, paths=paths or [], reads=reads)))
 
 
+@app.command(epilog="Example: emg-sessions serve --port 8080")
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen at; any but this machine's own needs keys (JWT_SECRET).")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0: any that is free, which is printed.")] = 8000,
+    worker: Annotated[bool, typer.Option(help="Also process what arrives. Without it, run `emg-sessions worker` beside.")] = True,
+) -> None:
+    """Serve the API. Without keys for bearer tokens, this machine alone is answered.
+
+    Exit code 0: it was told to end; 2: wrong usage or settings; 3: the storage failed.
+    """
+    from adapters.entrypoints import console, serve
+
+    raise typer.Exit(console.run(partial(serve.command, host=host, port=port, with_worker=worker), loop_factory=serve.new_event_loop))
+
+
 @app.command(epilog="Example: emg-sessions worker --concurrency 4")
 def worker(
     concurrency: Annotated[
@@ -74,7 +89,7 @@ def worker(
     """
     from adapters.entrypoints import console, worker
 
-    given = {} if concurrency is None else {"worker_concurrency": concurrency}
+    given: dict[str, Any] = {} if concurrency is None else {"worker_concurrency": concurrency}
     raise typer.Exit(console.run(worker.command, **given))
 
 

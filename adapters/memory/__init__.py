@@ -7,6 +7,7 @@ from adapters.memory.patient_assignments import MemoryPatientAssignments
 from adapters.memory.processing_queue import MemoryProcessingQueue, MemoryProcessingWorker
 from adapters.memory.session_analytics import MemorySessionAnalyticsRepository
 from adapters.memory.session_registry import MemorySessionRegistry
+from adapters.memory.signal_previews import MemorySignalPreviews
 
 __all__ = [
     "MemoryPatientAssignments",
@@ -14,4 +15,5 @@ __all__ = [
     "MemoryProcessingWorker",
     "MemorySessionAnalyticsRepository",
     "MemorySessionRegistry",
+    "MemorySignalPreviews",
 ]

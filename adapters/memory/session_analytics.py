@@ -18,6 +18,7 @@ from domain.ports import (
     Freshness,
     SaveReceipt,
     SessionAnalyticsRepository,
+    VersionAnswer,
 )
 from domain.session import SessionId
 
@@ -58,6 +59,14 @@ class MemorySessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed):
         if answer is None:
             return None
         return DocumentAnswer(document.encode(answer.analytics), "identity", answer.version, answer.source, answer.age_s)
+
+    async def get_version(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> VersionAnswer | None:
+        """See the port."""
+        if session_id not in self._analytics:
+            return None
+        return VersionAnswer(self._versions[session_id], source="memory", age_s=0.0)
 
     async def save(self, analytics: SessionAnalytics) -> SaveReceipt:
         """See the port."""

@@ -16,11 +16,11 @@ FORMAT, and old entries become misses that heal themselves.
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from domain.analytics import SCHEMA
 from domain.ports import Coding
@@ -31,14 +31,22 @@ HEADER_BYTES: Final = 64
 EPOCH_BYTES: Final = 8
 _MAGIC: Final = b"EMGA"
 _HEADER: Final = struct.Struct(">4sBBBB16s16s8sQI")
+_SEALED_HEADER: Final = struct.Struct(">8x16s16s8sQII")
 _CHECKSUM: Final = struct.Struct(">I")
-_VERSION_TEXT: Final = re.compile(rb"[0-9a-f]{16}")
+_CHECKED_BYTES: Final = _HEADER.size
 _CODINGS: Final[tuple[Coding, ...]] = ("identity", "zstd", "gzip")
 
+# All that the first eight bytes of an entry can be: coding, and whether there is a payload.
+_STARTS: Final[dict[bytes, tuple[Coding, bool]]] = {
+    _MAGIC + bytes((FORMAT, number, kind, SCHEMA)): (coding, kind == 1) for number, coding in enumerate(_CODINGS) for kind in (0, 1)
+}
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What one key holds: the coded document, or None for a session without analytics."""
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """What one key holds: the coded document, or None for a session without analytics.
+
+    One is made for every read of Redis: a struct of msgspec's takes a tenth of a dataclass's time.
+    """
 
     session_id: SessionId
     version: int
@@ -54,27 +62,52 @@ def version_text(version: int) -> bytes:
     return b"%016x" % version
 
 
-def pack(entry: Entry) -> bytes:
-    """The bytes to store."""
+def header_of(entry: Entry) -> bytes:
+    """The first 64 bytes of what is stored. They hold a checksum of everything: two entries with one header are one entry."""
     kind, payload = (0, b"") if entry.payload is None else (1, entry.payload)
     header = _HEADER.pack(
         _MAGIC, FORMAT, _CODINGS.index(entry.coding), kind, SCHEMA, version_text(entry.version), entry.session_id.bytes, entry.epoch,
         entry.filled_at_ms, entry.soft_life_s,
     )  # fmt: skip
-    return b"".join((header, _CHECKSUM.pack(zlib.crc32(payload, zlib.crc32(header))), payload))
+    return header + _CHECKSUM.pack(zlib.crc32(payload, zlib.crc32(header)))
+
+
+def pack(entry: Entry) -> bytes:
+    """The bytes to store."""
+    return header_of(entry) + (entry.payload or b"")
+
+
+def unpack_header(header: bytes, session_id: SessionId) -> Entry | None:
+    """The entry that a header of 64 bytes begins, with an empty payload if it has one; None if it begins none of this format and session.
+
+    Its checksum is over the payload too, so it proves nothing here: enough for telling the version, not for serving the payload.
+    """
+    if len(header) != HEADER_BYTES or (start := _STARTS.get(header[:8])) is None:
+        return None
+    version_hex, key_id, epoch, filled_at_ms, soft_life_s, _ = _SEALED_HEADER.unpack_from(header)
+    try:
+        version = int(version_hex, 16)
+    except ValueError:
+        return None
+    if key_id != session_id.bytes or version_hex != version_text(version):
+        return None
+    coding, has_payload = start
+    return Entry(session_id, version, epoch, filled_at_ms, coding, b"" if has_payload else None, soft_life_s)
 
 
 def unpack(value: bytes, session_id: SessionId) -> Entry | None:
     """The entry in these bytes, or None if they are not a whole, undamaged entry of this format and this session."""
-    if len(value) < HEADER_BYTES:
+    if len(value) < HEADER_BYTES or (start := _STARTS.get(value[:8])) is None:
         return None
-    magic, form, coding, kind, schema, version, key_id, epoch, filled_at_ms, soft_life_s = _HEADER.unpack_from(value)
-    if magic != _MAGIC or form != FORMAT or schema != SCHEMA or coding >= len(_CODINGS) or key_id != session_id.bytes:
-        return None
-    if not _VERSION_TEXT.fullmatch(version):
-        return None
+    version_hex, key_id, epoch, filled_at_ms, soft_life_s, checksum = _SEALED_HEADER.unpack_from(value)
     payload = value[HEADER_BYTES:]
-    (checksum,) = _CHECKSUM.unpack_from(value, _HEADER.size)
-    if checksum != zlib.crc32(payload, zlib.crc32(value[: _HEADER.size])):
+    if key_id != session_id.bytes or checksum != zlib.crc32(payload, zlib.crc32(value[:_CHECKED_BYTES])):
         return None
-    return Entry(session_id, int(version, 16), epoch, filled_at_ms, _CODINGS[coding], payload if kind else None, soft_life_s)
+    try:
+        version = int(version_hex, 16)
+    except ValueError:
+        return None
+    if version_hex != version_text(version):
+        return None
+    coding, has_payload = start
+    return Entry(session_id, version, epoch, filled_at_ms, coding, payload if has_payload else None, soft_life_s)

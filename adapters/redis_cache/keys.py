@@ -7,7 +7,7 @@ caches of different databases under one prefix.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from domain.errors import InvalidSettings
@@ -25,6 +25,11 @@ class Keys:
     """The keys of one store's cache."""
 
     root: str
+    heartbeat: str = field(init=False)
+    """There while the cache is in step with the truth; its value is the epoch."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "heartbeat", f"{self.root}:hb")  # Named in every read, so it is put together once.
 
     @classmethod
     def of(cls, prefix: str, store_id: UUID) -> Keys:
@@ -48,11 +53,6 @@ class Keys:
     def entries_and_leases(self, session_ids: Iterable[SessionId]) -> list[str]:
         """Entry, lease, entry, lease, …: the form in which scripts take them."""
         return [name for session_id in session_ids for name in (self.entry(session_id), self.lease(session_id))]
-
-    @property
-    def heartbeat(self) -> str:
-        """There while the cache is in step with the truth; its value is the epoch."""
-        return f"{self.root}:hb"
 
     @property
     def position(self) -> str:

@@ -1,43 +1,47 @@
 """The near cache: decoded analytics in the process itself, shared by all its readers, for a moment.
 
-A copy is trusted for `near_trust_s` from before it was asked for; after that it is served only if Redis says that it is still the current
-version, which spares the decoding. Our own writes drop it at once. It is in one event loop, so nothing here locks.
+A copy is trusted for `near_trust_s` from before it was asked for; after that it is served only if Redis still has its header, which spares
+the transfer and the decoding. Our own writes drop it at once. It is in one event loop, so nothing here locks.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import msgspec
 from cachetools import LRUCache
 
-from adapters.redis_cache.entry import Entry
+from adapters.redis_cache.entry import Entry, header_of
 from adapters.redis_cache.policy import CachePolicy
 from domain.analytics import SessionAnalytics
 from domain.session import SessionId
 
-# Decoded, three real documents took 3.5 to 4 bytes for each byte of their payload. The estimate is far above that, to stay on the safe side
-# for documents that compress better.
+# Decoded, three real documents took 3.5 to 4 bytes for each byte of their payload. The estimate is above that, to stay on the safe side for
+# documents that compress better.
 _OVERHEAD_BYTES = 2_000
-_DECODED_BYTES_PER_PAYLOAD_BYTE = 20
+_DECODED_BYTES_PER_PAYLOAD_BYTE = 10
 
 
-@dataclass(frozen=True, slots=True)
-class ReadMoment:
+class ReadMoment(msgspec.Struct, frozen=True, gc=False):
     """When a read began: by the clock, and by the writes that this process had made."""
 
     at_s: float
     writes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class NearCopy:
-    """An entry with its payload decoded; `analytics` None: the session has none."""
+    """An entry with its payload decoded; `analytics` None: the session has none, or nobody asked for more than the payload yet.
+
+    How long it is trusted and whether it is decoded is all about it that changes. `header` is what Redis has of it while it is current.
+    """
 
     entry: Entry
     analytics: SessionAnalytics | None
     trusted_until_s: float = 0.0
+    header: bytes = b""
 
 
 class NearCache:
@@ -73,7 +77,7 @@ class NearCache:
         """A copy of whatever age, for when there is nothing better."""
         return self._copies.get(session_id)
 
-    def decoded(self, entry: Entry) -> NearCopy | None:
+    def same(self, entry: Entry) -> NearCopy | None:
         """The copy of just this entry, if there is one: same version, same epoch, same filling."""
         copy = self._copies.get(entry.session_id)
         if copy is None or copy.entry.version != entry.version or copy.entry.epoch != entry.epoch:
@@ -91,13 +95,21 @@ class NearCache:
                 return
             if known.entry.version == copy.entry.version:
                 trusted_until_s = max(trusted_until_s, known.trusted_until_s)
+        copy.trusted_until_s = trusted_until_s
+        if not copy.header:
+            copy.header = header_of(copy.entry)
         try:
-            self._copies[copy.entry.session_id] = replace(copy, trusted_until_s=trusted_until_s)
+            self._copies[copy.entry.session_id] = copy
         except ValueError:  # Larger than all that may be held.
             self._copies.pop(copy.entry.session_id, None)
             return
         if len(self._copies) > self._entries_max:
             self._copies.popitem()
+
+    def confirm(self, copy: NearCopy, began: ReadMoment) -> None:
+        """Redis says that a copy is current. Trusted anew from when that read began, unless it was dropped meanwhile."""
+        if began.writes == self._writes:
+            copy.trusted_until_s = max(copy.trusted_until_s, began.at_s + self._trust_s)
 
     def clear(self) -> None:
         """Forgets everything, also what reads under way would bring."""

@@ -19,7 +19,7 @@ from typing import Any, Final, assert_never
 
 from adapters import document
 from adapters.redis_cache.codec import Codec
-from adapters.redis_cache.entry import Entry, unpack, version_text
+from adapters.redis_cache.entry import Entry, unpack, unpack_header, version_text
 from adapters.redis_cache.flights import Flights
 from adapters.redis_cache.inspection import CacheContents, CacheHealth, EntryFacts, look_at_contents, look_at_entry, look_at_health
 from adapters.redis_cache.keys import Keys
@@ -33,20 +33,12 @@ from adapters.redis_cache.stats import CacheStats
 from adapters.redis_cache.truth import Truth
 from domain.analytics import SessionAnalytics
 from domain.errors import StorageError, StorageUnavailable
-from domain.ports import AnalyticsAnswer, DeleteReceipt, DocumentAnswer, Freshness, SaveReceipt, SessionAnalyticsRepository
+from domain.ports import AnalyticsAnswer, DeleteReceipt, DocumentAnswer, Freshness, SaveReceipt, SessionAnalyticsRepository, VersionAnswer
 from domain.session import SessionId
 
 # Of a damaged entry not even the version can be trusted.
 _WHATEVER_ITS_VERSION: Final = b""
 _DAMAGED_MAX: Final = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """Redis has it, and may be believed."""
-
-    keys: Keys
-    entry: Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +56,8 @@ class Bypass:
     reason: str
 
 
+Hit = Entry | NearCopy
+"""Redis has it, and may be believed: what it sent, or our copy of just that."""
 Outcome = Hit | Miss | Bypass
 
 
@@ -140,18 +134,24 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
     ) -> AnalyticsAnswer | None:
         """See the port."""
-        if freshness is Freshness.BOUNDED and (copy := self._near.trusted(session_id, at_least)) is not None:
+        if freshness is Freshness.BOUNDED and (copy := self._near.trusted(session_id, at_least)) is not None and await self._ready(copy):
             self.stats.count("near_hits")
             return self._answer(copy, "near")
         for _ in range(_DAMAGED_MAX):
             began = self._near.read_begins()
-            found = await self._read_or_stale(session_id, freshness, at_least)
-            if not isinstance(found, Entry):
-                return found
-            copy = await self._decoded(found, began)
-            if copy is not None:
-                return self._answer(copy, "redis")
-            await self._drop_damaged(session_id)
+            match await self._read_or_stale(session_id, freshness, at_least):
+                case NearCopy() as copy:
+                    if await self._ready(copy):
+                        self._near.confirm(copy, began)
+                        return self._answer(copy, "redis")
+                    self._near.drop(session_id)
+                    await self._drop_damaged(session_id)
+                case Entry() as entry:
+                    if (decoded := await self._decoded(entry, began)) is not None:
+                        return self._answer(decoded, "redis")
+                    await self._drop_damaged(session_id)
+                case answer:
+                    return answer
         return await self._truth.get(session_id)
 
     async def get_document(
@@ -161,12 +161,46 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         if freshness is Freshness.BOUNDED and (copy := self._near.trusted(session_id, at_least)) is not None:
             self.stats.count("near_hits")
             return self._document(copy.entry, "near")
-        found = await self._read_or_stale(session_id, freshness, at_least)
-        if isinstance(found, Entry):
-            return self._document(found, "redis")
-        if found is None:
-            return None
-        return DocumentAnswer(document.encode(found.analytics), "identity", found.version, found.source, found.age_s, found.stale)
+        began = self._near.read_begins()
+        match await self._read_or_stale(session_id, freshness, at_least):
+            case NearCopy() as copy:
+                self._near.confirm(copy, began)
+                return self._document(copy.entry, "redis")
+            case Entry() as entry:
+                self._near.keep(self._near.same(entry) or NearCopy(entry, None), began)
+                return self._document(entry, "redis")
+            case None:
+                return None
+            case answer:
+                body = document.encode(answer.analytics)
+                return DocumentAnswer(body, "identity", answer.version, answer.source, answer.age_s, answer.stale)
+
+    async def get_version(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> VersionAnswer | None:
+        """See the port. Redis is asked for the entry's header alone; what is missing is filled, so that the next asker finds it."""
+        if freshness is Freshness.BOUNDED and (copy := self._near.trusted(session_id, at_least)) is not None:
+            self.stats.count("near_hits")
+            return self._version(copy.entry, "near")
+        match await self._look_up_header(session_id, at_least):
+            case Entry() as entry:
+                self.stats.hit(entry)
+                return self._version(entry, "redis")
+            case Bypass(reason):
+                self.stats.bypassed(reason)
+                try:
+                    return await self._truth.get_version(session_id)
+                except StorageUnavailable:
+                    if self._policy.fail_safe_s <= 0 or (stale := await self._stale(session_id, at_least)) is None:
+                        raise
+                    return VersionAnswer(stale.version, stale.source, stale.age_s, stale=True)
+        match await self._read_or_stale(session_id, freshness, at_least):
+            case NearCopy(entry=entry) | (Entry() as entry):
+                return self._version(entry, "redis")
+            case None:
+                return None
+            case answer:
+                return VersionAnswer(answer.version, answer.source, answer.age_s, answer.stale)
 
     async def get_many(
         self, session_ids: Collection[SessionId], *, freshness: Freshness = Freshness.BOUNDED
@@ -177,7 +211,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         asked: list[SessionId] = []
         for session_id in wanted:
             copy = self._near.trusted(session_id, None) if freshness is Freshness.BOUNDED else None
-            if copy is None:
+            if copy is None or not await self._ready(copy):
                 asked.append(session_id)
                 continue
             self.stats.count("near_hits")
@@ -252,7 +286,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             if self._relay.keys is not None:
                 await self.stats.share(self._server, self._relay.keys)
 
-    async def _read_or_stale(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Entry | AnalyticsAnswer | None:
+    async def _read_or_stale(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Hit | AnalyticsAnswer | None:
         """As `_read`; if the truth fails, a stale answer where that is allowed."""
         try:
             return await self._read(session_id, freshness, at_least)
@@ -262,19 +296,21 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
                 raise
             return stale
 
-    async def _read(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Entry | AnalyticsAnswer | None:
-        """An entry of Redis that may be believed, or an answer of the truth."""
+    async def _read(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Hit | AnalyticsAnswer | None:
+        """What Redis has and may be believed, or an answer of the truth."""
         clock = asyncio.get_running_loop().time
-        give_up_at = clock() + self._policy.follow_s_max
+        give_up_at: float | None = None
         followed = False
         while True:
             match await self._look_up(session_id, at_least):
-                case Hit(keys, entry):
+                case Entry() | NearCopy() as hit:
+                    entry = hit if isinstance(hit, Entry) else hit.entry
                     self.stats.hit(entry, followed=followed)
                     if self._codec.wants_refresh(entry):
-                        self._refresh(session_id, entry, Miss(keys, entry.epoch))
-                    return entry
-                case Miss() as miss if clock() < give_up_at:
+                        self._refresh(session_id, entry)
+                    return hit
+                case Miss() as miss if give_up_at is None or clock() < give_up_at:
+                    give_up_at = give_up_at or clock() + self._policy.follow_s_max
                     landed = await self._loads.join(session_id, partial(self._load, session_id, at_least or 0, miss))
                     match landed.result:
                         # A load that had begun before we came tells us enough only if Redis accepted it.
@@ -302,7 +338,16 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         keys = self._relay.keys
         if keys is None:
             return Bypass("not_in_step")
-        values = await self._reads.read(keys.entry(session_id), keys.heartbeat)
+        name = keys.entry(session_id)
+        if (copy := self._near.held(session_id)) is not None:
+            # Whoever has the rest asks for the header alone, which holds a checksum of the rest.
+            values = await self._reads.read_header(name, keys.heartbeat)
+            if isinstance(values, Unavailable):
+                return Bypass(values.reason)
+            header, epoch = values
+            if header == copy.header and epoch == copy.entry.epoch and copy.entry.version >= (at_least or 0):
+                return copy
+        values = await self._reads.read(name, keys.heartbeat)
         if isinstance(values, Unavailable):
             return Bypass(values.reason)
         value, epoch = values
@@ -316,7 +361,20 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             return Miss(keys, epoch)
         if entry.epoch != epoch or entry.version < (at_least or 0):
             return Miss(keys, epoch)
-        return Hit(keys, entry)
+        return entry
+
+    async def _look_up_header(self, session_id: SessionId, at_least: int | None) -> Entry | Bypass | None:
+        keys = self._relay.keys
+        if keys is None:
+            return Bypass("not_in_step")
+        values = await self._reads.read_header(keys.entry(session_id), keys.heartbeat)
+        if isinstance(values, Unavailable):
+            return Bypass(values.reason)
+        header, epoch = values
+        if epoch is None:
+            return Bypass("not_in_step")
+        entry = unpack_header(header, session_id) if header else None
+        return entry if entry is not None and entry.epoch == epoch and entry.version >= (at_least or 0) else None
 
     async def _load(self, session_id: SessionId, at_least: int, miss: Miss) -> Loaded | NotOurs:
         """Loads and fills, if the lease is ours."""
@@ -359,8 +417,11 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             self._near.keep(NearCopy(entry, analytics), began)
         return answers, {entry.session_id for entry in accepted}
 
-    def _refresh(self, session_id: SessionId, entry: Entry, miss: Miss) -> None:
+    def _refresh(self, session_id: SessionId, entry: Entry) -> None:
         """Renews an entry in the background: a newer version than the one there is asked for, so the lease is given in spite of it."""
+        if self._relay.keys is None:
+            return
+        miss = Miss(self._relay.keys, entry.epoch)
         renew: Coroutine[Any, Any, Any] = self._refreshes.join(session_id, partial(self._load, session_id, entry.version + 1, miss))
 
         async def quietly() -> None:
@@ -381,6 +442,8 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         """What this process or Redis still has, heartbeat or not, if it is not too old."""
         keys = self._relay.keys
         copy, source = self._near.held(session_id), "near"
+        if copy is not None and not await self._ready(copy):
+            copy = None
         if copy is None and keys is not None:
             values = await self._server.read([keys.entry(session_id)])
             entry = None if isinstance(values, Unavailable) or values[0] is None else unpack(values[0], session_id)
@@ -427,14 +490,18 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
 
     async def _decoded(self, entry: Entry, began: ReadMoment) -> NearCopy | None:
         """The entry with its payload decoded, which then stays near; None if it cannot be decoded."""
-        copy = self._near.decoded(entry)
-        if copy is None:
-            analytics = None if entry.payload is None else await self._codec.analytics(entry)
-            if analytics is None and entry.payload is not None:
-                return None
-            copy = NearCopy(entry, analytics)
+        copy = self._near.same(entry) or NearCopy(entry, None)
+        if not await self._ready(copy):
+            return None
         self._near.keep(copy, began)
         return copy
+
+    async def _ready(self, copy: NearCopy) -> bool:
+        """Decodes a copy that so far was only passed on; False if it is no document of ours."""
+        if copy.analytics is not None or copy.entry.payload is None:
+            return True
+        copy.analytics = await self._codec.analytics(copy.entry)
+        return copy.analytics is not None
 
     def _answer(self, copy: NearCopy, source: str) -> AnalyticsAnswer | None:
         if copy.analytics is None:
@@ -445,6 +512,11 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         if entry.payload is None:
             return None
         return DocumentAnswer(entry.payload, entry.coding, entry.version, source, self._codec.age_s(entry))
+
+    def _version(self, entry: Entry, source: str) -> VersionAnswer | None:
+        if entry.payload is None:
+            return None
+        return VersionAnswer(entry.version, source, self._codec.age_s(entry))
 
     async def _invalidate(self, session_id: SessionId, version: int | None) -> bool:
         """Drops what is older than the version (None: anything), and voids the lease. Whether Redis acknowledged; if it did not, the relay

@@ -14,7 +14,10 @@ from adapters.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-DESCRIBED_IN_WORDS = {"DATABASE_URL", "REDIS_URL", "DATA_DIR", "CHANNELS"}
+DESCRIBED_IN_WORDS = {
+    "DATABASE_URL", "REDIS_URL", "DATA_DIR", "CHANNELS", "RECORDINGS_URL",
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL",
+}  # fmt: skip
 
 
 def settings_table() -> dict[str, str]:

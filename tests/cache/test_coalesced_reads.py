@@ -44,7 +44,7 @@ async def filled(url: str, prefix: str, count: int) -> AsyncIterator[list[str]]:
 
 async def test_reads_of_one_turn_leave_as_one_mget_with_each_key_once(redis_url: str, redis_prefix: str) -> None:
     heartbeat = f"{redis_prefix}:hb"
-    async with filled(redis_url, redis_prefix, 64) as names, Proxy.to_redis(redis_url) as proxy, reading(proxy.redis_url) as (reads, _):
+    async with filled(redis_url, redis_prefix, 31) as names, Proxy.to_redis(redis_url) as proxy, reading(proxy.redis_url) as (reads, _):
         await reads.read(names[0], heartbeat)
         proxy.sent.clear()
         answers = await asyncio.gather(*(reads.read(name, heartbeat) for name in [*names, *names]))
@@ -53,9 +53,50 @@ async def test_reads_of_one_turn_leave_as_one_mget_with_each_key_once(redis_url:
         assert sum(piece.count(names[7].encode() + b"\r\n") for piece in proxy.sent) == 1
 
 
+async def test_many_reads_of_one_turn_leave_as_two_halves_so_that_both_sides_work(redis_url: str, redis_prefix: str) -> None:
+    heartbeat = f"{redis_prefix}:hb"
+    async with filled(redis_url, redis_prefix, 64) as names, Proxy.to_redis(redis_url) as proxy, reading(proxy.redis_url) as (reads, _):
+        await reads.read(names[0], heartbeat)
+        proxy.sent.clear()
+        assert await asyncio.gather(*(reads.read(name, heartbeat) for name in names)) == [(name.encode(), b"beat") for name in names]
+        assert redis_commands(proxy.sent) == ["MGET", "MGET"]
+
+
+async def test_headers_are_read_alone_in_one_transaction_with_the_heartbeat(redis_url: str, redis_prefix: str) -> None:
+    heartbeat = f"{redis_prefix}:hb"
+    client = create_client(redis_url, POLICY)
+    async with Proxy.to_redis(redis_url) as proxy, reading(proxy.redis_url) as (reads, _):
+        names = [f"{redis_prefix}:{number}" for number in range(3)]
+        await client.mset({names[0]: b"h" * 64 + b"payload", names[1]: b"short", heartbeat: b"beat"})
+        await client.lpush(f"{redis_prefix}:list", "of another type")
+        await reads.read(names[0], heartbeat)
+        proxy.sent.clear()
+        asked = [*names, f"{redis_prefix}:list"]
+        answers = await asyncio.gather(*(reads.read_header(name, heartbeat) for name in [*asked, *asked]))
+        assert answers == [(b"h" * 64, b"beat"), (b"short", b"beat"), (b"", b"beat"), (None, b"beat")] * 2
+        assert redis_commands(proxy.sent) == ["MULTI", *["GETRANGE"] * 4, "GET", "EXEC"]
+        whole, header = await asyncio.gather(reads.read(names[0], heartbeat), reads.read_header(names[0], heartbeat))
+        assert (whole, header) == ((b"h" * 64 + b"payload", b"beat"), (b"h" * 64, b"beat"))
+        await client.delete(*asked, heartbeat)
+    await client.aclose()
+
+
+async def test_a_server_that_refuses_headers_says_no_and_stays_in_step(own_redis: OwnRedis) -> None:
+    client = create_client(own_redis.url, POLICY)
+    await client.acl_setuser("reader", enabled=True, passwords=["+word"], keys=["*"], commands=["+@all", "-getrange"])
+    place, _, query = own_redis.url.partition("?")
+    url = place.replace("unix://", "unix://reader:word@") + (f"?{query}" if query else "")
+    async with reading(url) as (reads, breaker):
+        assert await reads.read_header("a", "hb") == Unavailable("response")
+        for _ in range(5):
+            assert await reads.read("a", "hb") == (None, None)
+        assert breaker.state is BreakerState.CLOSED
+    await client.aclose()
+
+
 async def test_what_is_asked_meanwhile_gathers_for_the_next_mget(redis_url: str, redis_prefix: str) -> None:
     heartbeat = f"{redis_prefix}:hb"
-    async with filled(redis_url, redis_prefix, 40) as names, Proxy.to_redis(redis_url) as proxy, reading(proxy.redis_url) as (reads, _):
+    async with filled(redis_url, redis_prefix, 30) as names, Proxy.to_redis(redis_url) as proxy, reading(proxy.redis_url) as (reads, _):
         await reads.read(names[0], heartbeat)
         proxy.sent.clear()
         proxy.answering.clear()

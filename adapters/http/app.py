@@ -1,0 +1,117 @@
+"""The application: routes, middlewares and errors, put together.
+
+    app = create_app(open_needs, HttpPolicy())
+
+To add a route: a router in a file of its own, and its line in ROUTERS. To add a middleware: a pure ASGI class, and its line in
+`_middlewares`. What they need of the rest of the program is a line in HttpNeeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.middleware import Middleware
+
+from adapters.http import analytics, health, sessions, signals, uploads, webhooks
+from adapters.http.access import Authentication, LoopbackOnly
+from adapters.http.analytics import AnalyticsAnswers, AnalyticsFastPath
+from adapters.http.bodies import BodyLimits, BodyRefused, answer_refused
+from adapters.http.needs import HttpNeeds, Needed, OpenNeeds, resolved
+from adapters.http.observation import HttpMeter, Observation
+from adapters.http.policy import HttpPolicy
+from adapters.http.problems import UnforeseenErrors, answer_errors
+from adapters.http.representations import Representations
+from adapters.http.request_ids import RequestIds
+from adapters.http.schemas import ProblemDocument
+from adapters.http.security_headers import SecurityHeaders
+from adapters.http.signals import SignalForms
+from adapters.http.tokens import Tokens, check_keys
+
+API_VERSION: Final = "1.0.0"
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    analytics.router,
+    sessions.router,
+    signals.router,
+    uploads.router,
+    webhooks.router,
+    health.router,
+)  # fmt: skip
+"""All routes. Within a router the first that matches answers, and so among routers."""
+
+_DESCRIPTION: Final = """
+EMG recordings of therapy sessions: each is analysed once, and its analytics are read many times.
+
+Every error is a problem document (RFC 9457, `application/problem+json`). Sessions that the bearer may not see are answered like sessions
+that do not exist. Numbers that cannot be computed are `null`, never 0.
+"""
+
+
+def _middlewares(policy: HttpPolicy, meter: Callable[[], HttpMeter]) -> list[Middleware]:
+    """All middlewares, the outermost first. Pure ASGI only: one BaseHTTPMiddleware costs more than all of these."""
+    edge = policy.edge
+    return [
+        Middleware(RequestIds),
+        Middleware(SecurityHeaders),
+        Middleware(Observation, meter=meter, log_requests=edge.log_requests),
+        Middleware(UnforeseenErrors),
+        *([] if policy.access.has_keys else [Middleware(LoopbackOnly)]),
+        Middleware(AnalyticsFastPath),  # It reads no body, so it need not pass the limits on bodies.
+        Middleware(BodyLimits, default=edge.bodies, routes={webhooks.PATH: edge.event_bodies, uploads.PATH: edge.upload_bodies}),
+    ]
+
+
+def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
+    """The application over what `open_needs` opens, which it does at its start (ASGI's lifespan) and undoes at its end."""
+    check_keys(policy.access)
+    representations = Representations(policy)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with resolved(open_needs) as needs:
+            app.state.needed = needs
+            app.state.analytics_answers = AnalyticsAnswers(app.state.authentication, needs, representations)
+            yield
+
+    def meter() -> HttpMeter:
+        needs: Needed = app.state.needed
+        return needs[HttpNeeds.meter]
+
+    app = FastAPI(
+        title="Emg-Sessions",
+        version=API_VERSION,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        middleware=_middlewares(policy, meter),
+        openapi_url="/openapi.json",
+        docs_url=None,  # Their pages load scripts from elsewhere.
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.policy = policy
+    app.state.signal_forms = SignalForms()
+    app.state.authentication = Authentication(Tokens(policy.access) if policy.access.has_keys else None)
+    answer_errors(app)
+    app.add_exception_handler(BodyRefused, answer_refused)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document, with the one schema that all problems share, and without FastAPI's own form of validation errors."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(problem.pop("$defs", {}))
+        schemas["ProblemDocument"] = problem
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,53 @@
+"""Headers that keep a browser from doing more with a response than it is for."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+CONTENT_SECURITY_POLICY: Final = "; ".join((
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self' 'unsafe-inline'",  # BokehJS sets style attributes and adds style elements for its plots
+    "img-src 'self' data: blob:",  # its toolbar's icons and saved plots
+    "font-src 'self'",
+    "connect-src 'self'",
+    "manifest-src 'self'",
+    "base-uri 'none'",
+    "form-action 'self'",
+    "frame-ancestors 'none'",
+))  # fmt: skip
+
+HEADERS: Final = (
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+_NAMES: Final = frozenset(name for name, _ in HEADERS)
+
+
+class SecurityHeaders:
+    """ASGI middleware: adds the headers to every response; one that a route set itself stays as the route set it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message["headers"]
+                taken = _NAMES.intersection([name for name, _ in headers])
+                message["headers"] = [*headers, *(HEADERS if not taken else (pair for pair in HEADERS if pair[0] not in taken))]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
