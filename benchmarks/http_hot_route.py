@@ -31,7 +31,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -59,9 +59,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(self._request)
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         received = self._received + data if self._received else data
@@ -103,97 +102,27 @@ async def load(port: int, path: str, headers: str, seconds: float) -> dict[str, 
 # The servers
 
 
-def bare(body: bytes, headers: list[tuple[bytes, bytes]]) -> Any:
-    """The smallest ASGI application."""
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            while True:
-                message = await receive()
-                await send({"type": f"{message['type']}.complete"})
-                if message["type"] == "lifespan.shutdown":
-                    return
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    return app
-
-
-def constant_starlette(body: bytes, headers: dict[str, str]) -> Any:
-    from starlette.applications import Starlette
-    from starlette.requests import Request
-    from starlette.responses import Response
-    from starlette.routing import Route
-
-    async def analytics(_: Request) -> Response:
-        return Response(body, headers=headers)
-
-    return Starlette(routes=[Route("/api/v1/sessions/{session_id}/analytics", analytics)])
-
-
-def constant_fastapi(body: bytes, headers: dict[str, str]) -> Any:
-    from fastapi import FastAPI, Response
-
-    app = FastAPI()
-
-    @app.get("/api/v1/sessions/{session_id}/analytics")
-    async def analytics(session_id: UUID) -> Response:  # noqa: ARG001 - validated, as one does
-        return Response(body, headers=headers)
-
-    return app
-
-
-def uncached(database_url: str) -> Any:
-    """As the tutorials of FastAPI and SQLAlchemy have it."""
-    from fastapi import Depends, FastAPI, HTTPException
-    from sqlalchemy import select
-    from sqlalchemy.dialects.postgresql import JSONB
-    from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-    from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-
-    class Base(DeclarativeBase):
-        pass
-
-    class Analytics(Base):
-        __tablename__ = "session_analytics"
-        session_id: Mapped[UUID] = mapped_column(primary_key=True)
-        document: Mapped[dict[str, Any]] = mapped_column(JSONB)
-
-    engine = create_async_engine(database_url.replace("postgresql://", "postgresql+asyncpg://"), pool_size=10)
-    sessions = async_sessionmaker(engine)
-    app = FastAPI()
-
-    async def session() -> Any:
-        async with sessions() as opened:
-            yield opened
-
-    @app.get("/api/v1/sessions/{session_id}/analytics")
-    async def analytics(session_id: UUID, db: AsyncSession = Depends(session)) -> dict[str, Any]:  # noqa: B008 - the tutorial's way
-        found = (await db.execute(select(Analytics).where(Analytics.session_id == session_id))).scalar_one_or_none()
-        if found is None:
-            raise HTTPException(404)
-        return found.document
-
-    return app
-
-
 def create() -> Any:
     """The application that EMG_BENCH_APP names, for granian, which imports it by name."""
     wanted = json.loads(os.environ["EMG_BENCH_APP"])
     body, headers = bytes.fromhex(wanted["body"]), wanted["headers"]
+    if wanted["app"] == "ours":
+        from adapters.entrypoints import asgi
+
+        return asgi.create()
+    from benchmarks import http_peers
+
     match wanted["app"]:
         case "bare":
-            return bare(body, [(name.encode(), value.encode()) for name, value in headers.items()])
+            return http_peers.bare(body, [(name.encode(), value.encode()) for name, value in headers.items()])
         case "starlette":
-            return constant_starlette(body, headers)
+            return http_peers.constant_starlette(body, headers)
         case "fastapi":
-            return constant_fastapi(body, headers)
+            return http_peers.constant_fastapi(body, headers)
         case "uncached":
-            return uncached(os.environ["DATABASE_URL"])
-        case _:
-            from adapters.entrypoints import asgi
-
-            return asgi.create()
+            return http_peers.uncached(os.environ["DATABASE_URL"])
+        case unknown:
+            raise SystemExit(f"there is no application {unknown!r}")
 
 
 def serve(server: str, port: int) -> None:
@@ -360,7 +289,7 @@ def compare(database_url: str, redis_url: str, rounds: int, seconds: float, reco
         for server in servers:
             stack.enter_context(running(server, environment, constant))
         for server in servers:  # Warm.
-            measured(server, path, 0.2)
+            measured(server, path, 1.0)
         for _ in range(rounds):
             for server in servers:
                 server.rates.append(measured(server, path, seconds))

@@ -16,7 +16,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
-from adapters.http import analytics, health, sessions, signals, uploads, webhooks
+from adapters.http import analytics, batch, health, patients, sessions, signals, uploads, webhooks
 from adapters.http.access import Authentication, LoopbackOnly
 from adapters.http.analytics import AnalyticsAnswers, AnalyticsFastPath
 from adapters.http.bodies import BodyLimits, BodyRefused, answer_refused
@@ -35,7 +35,9 @@ API_VERSION: Final = "1.0.0"
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     analytics.router,
+    batch.router,
     sessions.router,
+    patients.router,
     signals.router,
     uploads.router,
     webhooks.router,
@@ -93,6 +95,7 @@ def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.policy = policy
+    app.state.representations = representations
     app.state.signal_forms = SignalForms()
     app.state.authentication = Authentication(Tokens(policy.access) if policy.access.has_keys else None)
     answer_errors(app)

@@ -9,13 +9,14 @@ from typing import Annotated, Any, Final, Literal
 from cachetools import TTLCache
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
+from pydantic import BaseModel, Field
 
 from adapters.http.access import VisibleSession
 from adapters.http.codings import choose, qualities, recode
 from adapters.http.needs import HttpNeeds, needed
 from adapters.http.problems import NOT_ANALYSED, Kind, Problem
 from adapters.http.representations import not_acceptable
-from adapters.http.schemas import SignalsDocument, problems
+from adapters.http.schemas import problems
 from adapters.http.signal_forms import MEDIA_TYPES, Encoded, Form, encoded, form_wanted
 from domain.ports import Coding
 from domain.session import SessionState
@@ -34,6 +35,29 @@ _FORMS_S_MAX: Final = 600.0
 _FORM_OVERHEAD_BYTES: Final = 500
 
 Service = Annotated[SessionSignals, needed(HttpNeeds.session_signals)]
+
+
+class SignalDocument(BaseModel):
+    """One signal of one channel, reduced: the points (`samples[i]`, `values[i]`)."""
+
+    channel: str = Field(examples=["CH1"])
+    kind: Literal["raw", "activated", "envelope"]
+    missing: str | None = Field(description="Why there are no points; null if there are.", examples=[None])
+    samples: list[int] = Field(description="Numbers of samples, counted from the recording's begin.", examples=[[9900, 9912, 9925]])
+    values: list[float | None] = Field(
+        description="Of seven digits, in `amplitude_unit`; null where the recording has no number.", examples=[[-1.5e-05, 0.0003, 0.00012]]
+    )
+
+
+class SignalsDocument(BaseModel):
+    """A window of a recording's signals."""
+
+    recording_sha256: str
+    sampling_rate_hz: float = Field(examples=[990.0])
+    amplitude_unit: str | None = Field(description="Null if the recording declares none.", examples=["V"])
+    first_sample: int = Field(description="The window's first sample.", examples=[9900])
+    end_sample: int = Field(description="The sample after its last.", examples=[19800])
+    signals: list[SignalDocument] = Field(description="By channel, and within a channel raw, activated, envelope.")
 
 
 class SignalForms:
