@@ -19,7 +19,7 @@ from adapters.http.representations import not_acceptable
 from adapters.http.schemas import problems
 from adapters.http.signal_forms import MEDIA_TYPES, Encoded, Form, encoded, form_wanted
 from domain.ports import Coding
-from domain.session import SessionState
+from domain.session import SessionId, SessionState
 from domain.signals import POINTS_ANSWER_MAX, POINTS_DEFAULT, POINTS_MIN, SignalKind, SignalPlan, SignalRequest
 from services.session_signals import SessionSignals
 
@@ -65,17 +65,22 @@ class SignalForms:
     before it is looked for."""
 
     def __init__(self) -> None:
-        self._made: TTLCache[tuple[str, Form, Coding], Encoded] = TTLCache(
+        self._made: TTLCache[tuple[SessionId, str, Form, Coding], Encoded] = TTLCache(
             _FORMS_BYTES_MAX, _FORMS_S_MAX, getsizeof=lambda form: len(form.body) + _FORM_OVERHEAD_BYTES
         )
 
-    def find(self, key: str, form: Form, coding: Coding) -> Encoded | None:
+    def find(self, session_id: SessionId, key: str, form: Form, coding: Coding) -> Encoded | None:
         """The form, if it was made lately."""
-        return self._made.get((key, form, coding))
+        return self._made.get((session_id, key, form, coding))
 
-    def keep(self, key: str, form: Form, coding: Coding, made: Encoded) -> None:
+    def keep(self, session_id: SessionId, key: str, form: Form, coding: Coding, made: Encoded) -> None:
         """Keeps a form for a while."""
-        self._made[key, form, coding] = made
+        self._made[session_id, key, form, coding] = made
+
+    def forget(self, session_id: SessionId) -> None:
+        """The session is being erased: nothing of it stays here."""
+        for place in [place for place in self._made if place[0] == session_id]:
+            self._made.pop(place, None)
 
 
 _HEADERS: Final = {
@@ -169,21 +174,21 @@ async def draw_signals(
     if held is not None:
         return Response(status_code=304, headers=_headers(plan, form, held, "held"))
     forms: SignalForms = request.app.state.signal_forms
-    made, source = forms.find(plan.key, form, "identity"), "near"
+    made, source = forms.find(session.session_id, plan.key, form, "identity"), "near"
     if made is None:
         answer = await service.answer(session, plan)
         source = answer.source
         made = await asyncio.to_thread(encoded, plan, answer.preview, form)
-        forms.keep(plan.key, form, "identity", made)
+        forms.keep(session.session_id, plan.key, form, "identity", made)
     coding = choose(accept_encoding, "identity", len(made.body))
     if coding is None:
         raise not_acceptable()
     body = made.body
     if coding != "identity":
-        recoded = forms.find(plan.key, form, coding)
+        recoded = forms.find(session.session_id, plan.key, form, coding)
         if recoded is None:
             recoded = Encoded(await recode(body, "identity", coding), made.headers)
-            forms.keep(plan.key, form, coding, recoded)
+            forms.keep(session.session_id, plan.key, form, coding, recoded)
         body = recoded.body
     headers = {**_headers(plan, form, coding, source), **made.headers}
     if coding != "identity":

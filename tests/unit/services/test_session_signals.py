@@ -291,6 +291,19 @@ async def test_a_recording_that_has_become_unreadable_is_the_stores_fault(around
         await around.service.answer(replace(around.session, recording_key="damaged.c3d"), await around.plan())
 
 
+async def test_a_recording_that_is_erased_while_it_is_read_is_not_found(around: Surroundings) -> None:
+    @asynccontextmanager
+    async def fetched_once(key: str) -> AsyncIterator[Path]:
+        around.store.fetches += 1
+        if around.store.fetches > 1:
+            raise RecordingNotFound(key)
+        yield Path(key)
+
+    around.store.fetched = fetched_once  # type: ignore[method-assign]
+    with pytest.raises(RecordingNotFound):
+        await around.service.answer(replace(around.session, recording_key="damaged.c3d"), await around.plan())
+
+
 async def test_a_worker_that_dies_is_told_to_everybody_and_nothing_is_remembered(around: Surroundings) -> None:
     async def dies(*_: Any, **__: Any) -> Any:
         raise AnalysisFailed("a.c3d", "its process died")
