@@ -7,6 +7,7 @@ async def read(session: VisibleSession, viewer: Viewing) -> …
 # No `from __future__ import annotations` here or in any file of routes: FastAPI has to see the annotations, not their text.
 
 import ipaddress
+from functools import lru_cache
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
@@ -106,6 +107,7 @@ class LoopbackOnly:
         await self.app(scope, receive, send)
 
 
+@lru_cache(maxsize=1000)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine alone."""
     if host.lower().rstrip(".") == "localhost":
@@ -121,12 +123,16 @@ def _comes_from_elsewhere(scope: Scope) -> str | None:
     if client is not None and not is_loopback(client[0]):
         return "the request comes from another machine"
     for name, value in scope["headers"]:
-        if name in (b"host", b"origin"):
-            text = value.decode("latin-1")
-            try:
-                host = urlsplit(text if name == b"origin" else f"//{text}").hostname
-            except ValueError:
-                host = None
-            if host is None or not is_loopback(host):
-                return f"the {name.decode().title()} header names another machine"
+        if name in (b"host", b"origin") and not _names_this_machine(value, is_origin=name == b"origin"):
+            return f"the {name.decode().title()} header names another machine"
     return None
+
+
+@lru_cache(maxsize=1000)
+def _names_this_machine(value: bytes, *, is_origin: bool) -> bool:
+    text = value.decode("latin-1")
+    try:
+        host = urlsplit(text if is_origin else f"//{text}").hostname
+    except ValueError:
+        return False
+    return host is not None and is_loopback(host)

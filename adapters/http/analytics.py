@@ -31,6 +31,7 @@ router = APIRouter(prefix="/api/v1/sessions", tags=["analytics"])
 
 _PREFIX: Final = "/api/v1/sessions/"
 _SUFFIX: Final = "/analytics"
+_PATTERN: Final = f"{_PREFIX}{{session_id}}{_SUFFIX}"
 _PATH_LENGTH: Final = len(_PREFIX) + 36 + len(_SUFFIX)
 _VERSION_DIGITS_MAX: Final = 18
 _TRUTHS: Final = frozenset({"postgres", "memory"})
@@ -147,6 +148,7 @@ class AnalyticsFastPath:
         ):
             await self.app(scope, receive, send)
             return
+        scope["route_pattern"] = _PATTERN
         answers: AnalyticsAnswers = scope["app"].state.analytics_answers
         try:
             reply = await answers.answer(path[len(_PREFIX) : -len(_SUFFIX)], scope["headers"])

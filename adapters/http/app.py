@@ -8,18 +8,20 @@ To add a route: a router in a file of its own, and its line in ROUTERS. To add a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters.http import analytics, batch, health, patients, sessions, signals, uploads, webhooks
+from adapters.http import analytics, batch, events, health, patients, sessions, signals, uploads, webhooks
 from adapters.http.access import Authentication, LoopbackOnly
 from adapters.http.analytics import AnalyticsAnswers, AnalyticsFastPath
 from adapters.http.bodies import BodyLimits, BodyRefused, answer_refused
+from adapters.http.events import EventStreams
 from adapters.http.needs import HttpNeeds, Needed, OpenNeeds, resolved
 from adapters.http.observation import HttpMeter, Observation
 from adapters.http.policy import HttpPolicy
@@ -37,6 +39,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     analytics.router,
     batch.router,
     sessions.router,
+    events.router,
     patients.router,
     signals.router,
     uploads.router,
@@ -67,6 +70,25 @@ def _middlewares(policy: HttpPolicy, meter: Callable[[], HttpMeter]) -> list[Mid
     ]
 
 
+class _Application(FastAPI):
+    """FastAPI with our middlewares before it, and not within it.
+
+    Within, each request would first pass FastAPI's own layers, which cost more than all of ours; so the fast path would be none.
+    """
+
+    def __init__(self, middlewares: Sequence[Middleware], **facts: Any) -> None:
+        super().__init__(**facts)
+        front: ASGIApp = super().__call__
+        for middleware in reversed(middlewares):
+            front = middleware.cls(front, *middleware.args, **middleware.kwargs)
+        self._front = front
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        scope["app"] = self
+        await self._front(scope, receive, send)
+
+
 def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
     """The application over what `open_needs` opens, which it does at its start (ASGI's lifespan) and undoes at its end."""
     check_keys(policy.access)
@@ -83,12 +105,13 @@ def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
         needs: Needed = app.state.needed
         return needs[HttpNeeds.meter]
 
-    app = FastAPI(
+    app = _Application(
+        _middlewares(policy, meter),
         title="Emg-Sessions",
         version=API_VERSION,
         description=_DESCRIPTION,
         lifespan=lifespan,
-        middleware=_middlewares(policy, meter),
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # Ours tell what there is to tell.
         openapi_url="/openapi.json",
         docs_url=None,  # Their pages load scripts from elsewhere.
         redoc_url=None,
@@ -97,6 +120,7 @@ def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
     app.state.policy = policy
     app.state.representations = representations
     app.state.signal_forms = SignalForms()
+    app.state.event_streams = EventStreams(policy)
     app.state.authentication = Authentication(Tokens(policy.access) if policy.access.has_keys else None)
     answer_errors(app)
     app.add_exception_handler(BodyRefused, answer_refused)
