@@ -31,6 +31,7 @@ from domain.emg.envelope import envelope_as_analysed
 from domain.session import SessionState, TherapySession
 from domain.signals import SignalRequest
 from tests.golden.comparison import RECORDINGS
+from tests.http.api.service import SECRET, token
 from tests.servers import OwnRedis
 from tests.strategies import examples, new_id, some_session
 
@@ -309,3 +310,23 @@ async def test_an_erased_session_is_erased_here_as_well(
         assert await previews.find(service.session.session_id, other.key) is None
         assert (await service.get("CH1", {**PLAIN, "If-None-Match": etag}, points=100)).status_code == 404
         assert [path for path in (tmp_path / "recordings").rglob("*") if path.is_file()] == []
+
+
+async def test_signals_are_shown_to_whom_the_session_is_shown(redis_url: str, redis_prefix: str, tmp_path: Path, recording: Path) -> None:
+    settings = settings_with(redis_url, redis_prefix, tmp_path, jwt_secret=SECRET, access_trust_s=0)
+    async with serving(settings, recording) as service:
+        assert service.session.patient_code is not None
+        assignments = await resolve(service.app.patient_assignments)
+        await assignments.assign(service.session.patient_code, "T1")
+        etag = ""
+        for subject, role, status in (
+            ("T1", "therapist", 200), ("T2", "therapist", 404), ("R1", "researcher", 200), ("A1", "admin", 200), ("T2", "therapist", 404)
+        ):  # fmt: skip
+            headers = {**PLAIN, "Authorization": f"Bearer {token(subject, role)}", "If-None-Match": etag}
+            answer = await service.get("CH1", headers, points=77)
+            assert answer.status_code == (304 if etag and status == 200 else status)
+            etag = answer.headers.get("etag", etag)
+            if status == 404:
+                unknown = await service.client.get(f"/api/v1/sessions/{new_id()}/signals/CH1?points=77", headers=headers)
+                assert (unknown.status_code, unknown.content) == (404, answer.content)
+        assert (await service.get("CH1", points=77)).status_code == 401
