@@ -140,9 +140,11 @@ def serve(server: str, port: int) -> None:
         return
     import uvicorn
 
-    from adapters.entrypoints.serve import server_options
+    from adapters.entrypoints.serve import keep_what_is_there, server_options
 
-    uvicorn.run(create(), host="127.0.0.1", port=port, loop="uvloop", **server_options())
+    app = create()
+    keep_what_is_there()
+    uvicorn.run(app, host="127.0.0.1", port=port, loop="uvloop", **server_options())
 
 
 @dataclass

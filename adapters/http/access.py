@@ -100,7 +100,7 @@ class LoopbackOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        if scope["type"] == "http" and (reason := _comes_from_elsewhere(scope)) is not None:
+        if scope["type"] == "http" and (reason := comes_from_elsewhere(scope)) is not None:
             problem = Problem(LOOPBACK_ONLY, f"{reason}; set JWT_SECRET, JWT_JWKS_URL or JWT_JWKS_FILE to answer others")
             await problem.response()(scope, receive, send)
             return
@@ -118,7 +118,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _comes_from_elsewhere(scope: Scope) -> str | None:
+def comes_from_elsewhere(scope: Scope) -> str | None:
+    """Why a request does not come from this machine, or None if it does."""
     client = scope.get("client")
     if client is not None and not is_loopback(client[0]):
         return "the request comes from another machine"

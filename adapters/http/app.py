@@ -3,22 +3,21 @@
     app = create_app(open_needs, HttpPolicy())
 
 To add a route: a router in a file of its own, and its line in ROUTERS. To add a middleware: a pure ASGI class, and its line in
-`_middlewares`. What they need of the rest of the program is a line in HttpNeeds.
+`_in_front_of`. What they need of the rest of the program is a line in HttpNeeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.http import analytics, batch, events, health, patients, sessions, signals, uploads, webhooks
-from adapters.http.access import Authentication, LoopbackOnly
+from adapters.http.access import Authentication, LoopbackOnly, comes_from_elsewhere
 from adapters.http.analytics import AnalyticsAnswers, AnalyticsFastPath
 from adapters.http.bodies import BodyLimits, BodyRefused, answer_refused
 from adapters.http.events import EventStreams
@@ -56,37 +55,37 @@ that do not exist. Numbers that cannot be computed are `null`, never 0.
 """
 
 
-def _middlewares(policy: HttpPolicy, meter: Callable[[], HttpMeter]) -> list[Middleware]:
-    """All middlewares, the outermost first. Pure ASGI only: one BaseHTTPMiddleware costs more than all of these."""
+def _in_front_of(api: ASGIApp, policy: HttpPolicy, meter: Callable[[], HttpMeter]) -> ASGIApp:
+    """All middlewares, the innermost first. Pure ASGI only: one BaseHTTPMiddleware costs more than all of these.
+
+    They stand before FastAPI, not within: there, each request would first pass layers that cost more than all of ours.
+    """
     edge = policy.edge
-    return [
-        Middleware(RequestIds),
-        Middleware(SecurityHeaders),
-        Middleware(Observation, meter=meter, log_requests=edge.log_requests),
-        Middleware(UnforeseenErrors),
-        *([] if policy.access.has_keys else [Middleware(LoopbackOnly)]),
-        Middleware(AnalyticsFastPath),  # It reads no body, so it need not pass the limits on bodies.
-        Middleware(BodyLimits, default=edge.bodies, routes={webhooks.PATH: edge.event_bodies, uploads.PATH: edge.upload_bodies}),
-    ]
+    front = api
+    front = BodyLimits(front, default=edge.bodies, routes={webhooks.PATH: edge.event_bodies, uploads.PATH: edge.upload_bodies})
+    if not policy.access.has_keys:
+        front = LoopbackOnly(front)
+    front = UnforeseenErrors(front)
+    observation = front = Observation(front, meter=meter, log_requests=edge.log_requests)
+    front = SecurityHeaders(front)
+    request_ids = front = RequestIds(front)
+    refuses = None if policy.access.has_keys else comes_from_elsewhere
+    return AnalyticsFastPath(front, request_ids=request_ids, observation=observation, refuses=refuses)
 
 
 class _Application(FastAPI):
-    """FastAPI with our middlewares before it, and not within it.
+    """FastAPI, with `front` standing before it."""
 
-    Within, each request would first pass FastAPI's own layers, which cost more than all of ours; so the fast path would be none.
-    """
-
-    def __init__(self, middlewares: Sequence[Middleware], **facts: Any) -> None:
-        super().__init__(**facts)
-        front: ASGIApp = super().__call__
-        for middleware in reversed(middlewares):
-            front = middleware.cls(front, *middleware.args, **middleware.kwargs)
-        self._front = front
+    front: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         scope["app"] = self
-        await self._front(scope, receive, send)
+        await self.front(scope, receive, send)
+
+    async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """FastAPI itself."""
+        await super().__call__(scope, receive, send)
 
 
 def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
@@ -106,7 +105,6 @@ def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
         return needs[HttpNeeds.meter]
 
     app = _Application(
-        _middlewares(policy, meter),
         title="Emg-Sessions",
         version=API_VERSION,
         description=_DESCRIPTION,
@@ -117,6 +115,7 @@ def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.front = _in_front_of(app.behind, policy, meter)
     app.state.policy = policy
     app.state.representations = representations
     app.state.signal_forms = SignalForms()

@@ -28,6 +28,7 @@ async def settings_for(fresh_database_url: str, redis_url: str, redis_prefix: st
             "redis_key_prefix": redis_prefix,
             "data_dir": tmp_path,
             "redis_command_timeout_ms": 2000,
+            "redis_connect_timeout_ms": 5000,
             "jwt_secret": JWT_SECRET,
             "webhook_secret": WEBHOOK_SECRET,
             "analysis_processes": 1,
