@@ -330,3 +330,15 @@ async def test_signals_are_shown_to_whom_the_session_is_shown(redis_url: str, re
                 unknown = await service.client.get(f"/api/v1/sessions/{new_id()}/signals/CH1?points=77", headers=headers)
                 assert (unknown.status_code, unknown.content) == (404, answer.content)
         assert (await service.get("CH1", points=77)).status_code == 401
+
+
+async def test_signals_are_drawn_from_a_copy_where_recordings_are_no_files(
+    redis_url: str, redis_prefix: str, tmp_path: Path, recording: Path
+) -> None:
+    async with serving(settings_with(redis_url, redis_prefix, tmp_path, recordings_url="memory://"), recording) as service:
+        answer = await service.get(points=50)
+        assert (answer.status_code, answer.headers["cache-status"]) == (200, "emg-sessions; fwd=miss; detail=made")
+        await (await resolve(service.app.recording_store)).delete(f"c3d/P-1/{recording.name}")
+        gone = await service.get(points=51)
+        assert (gone.status_code, gone.json()["type"].rpartition(":")[2]) == (404, "recording-not-found")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
