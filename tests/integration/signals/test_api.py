@@ -56,6 +56,10 @@ class Service:
         return await self.client.get(self.at(channel, **query), headers=headers or PLAIN)
 
 
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
 async def pieces_of(path: Path) -> AsyncIterator[bytes]:
     yield await asyncio.to_thread(path.read_bytes)
 
@@ -309,7 +313,7 @@ async def test_an_erased_session_is_erased_here_as_well(
         other = replace(plan, points=99, channels=("CH1", "CH2"))
         assert await previews.find(service.session.session_id, other.key) is None
         assert (await service.get("CH1", {**PLAIN, "If-None-Match": etag}, points=100)).status_code == 404
-        assert [path for path in (tmp_path / "recordings").rglob("*") if path.is_file()] == []
+        assert files_in(tmp_path / "recordings") == []
 
 
 async def test_signals_are_shown_to_whom_the_session_is_shown(redis_url: str, redis_prefix: str, tmp_path: Path, recording: Path) -> None:
@@ -341,4 +345,4 @@ async def test_signals_are_drawn_from_a_copy_where_recordings_are_no_files(
         await (await resolve(service.app.recording_store)).delete(f"c3d/P-1/{recording.name}")
         gone = await service.get(points=51)
         assert (gone.status_code, gone.json()["type"].rpartition(":")[2]) == (404, "recording-not-found")
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert files_in(tmp_path) == []
