@@ -10,6 +10,7 @@ Taking it out changes no answer, and a test holds the two ways together.
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import APIRouter, Header, Request, Response
@@ -178,7 +179,7 @@ class AnalyticsFastPath:
             except Exception as error:  # noqa: BLE001 - nothing may get past here
                 reply = _reply_of(unforeseen(error))
             status = reply.status
-            headers = [*reply.headers, *DATA_HEADERS, request_id]
+            headers = [*reply.headers, *(() if status == HTTPStatus.NOT_MODIFIED else DATA_HEADERS), request_id]
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
         finally:

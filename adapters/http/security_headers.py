@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -51,10 +52,12 @@ class SecurityHeaders:
             return
 
         async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            # What was cached keeps the headers that it was cached with.
+            if message["type"] == "http.response.start" and message["status"] != HTTPStatus.NOT_MODIFIED:
                 headers = message["headers"]
                 taken = _NAMES.intersection([name for name, _ in headers])
-                message["headers"] = [*headers, *HEADERS] if not taken else [*headers, *(pair for pair in HEADERS if pair[0] not in taken)]
+                added = DATA_HEADERS if any(name == b"content-type" and value in _DATA for name, value in headers) else HEADERS
+                message["headers"] = [*headers, *added] if not taken else [*headers, *(pair for pair in added if pair[0] not in taken)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
