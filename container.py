@@ -70,15 +70,18 @@ from domain.ports import (
     RecordingReader,
     RecordingStore,
     SessionAnalyticsRepository,
+    SessionProcessing,
     SessionRegistry,
     SignalPreviews,
     Traces,
     WatchedPart,
+    Workers,
 )
 from domain.processing import ProcessingPolicy
 from domain.signals import PREVIEW_S_MAX, SignalPreview
 from domain.traces import NoTraces
 from services.health import HealthWatch, QueueWatch
+from services.observation import ObservedProcessing, ObservedWorkers
 from services.recording_intake import RecordingIntake
 from services.session_access import SessionAccess
 from services.session_erasure import SessionErasure
@@ -141,9 +144,11 @@ def connections_for_queue(engine: AsyncEngine, settings: Settings) -> QueueConne
     )
 
 
-def queue_worker(connections: QueueConnections, policy: ProcessingPolicy, settings: Settings) -> ProcrastinateWorker:
+def queue_worker(connections: QueueConnections, policy: ProcessingPolicy, settings: Settings, traces: Traces) -> ProcrastinateWorker:
     """A worker of the durable queue, from settings."""
-    return ProcrastinateWorker(connections, policy, stalled_s=settings.worker_stalled_s, kept_hours=settings.processing_jobs_kept_hours)
+    return ProcrastinateWorker(
+        connections, policy, stalled_s=settings.worker_stalled_s, kept_hours=settings.processing_jobs_kept_hours, traces=traces
+    )
 
 
 async def upgrade_schema(engine: AsyncEngine, settings: Settings) -> tuple[str | None, str | None, tuple[str, ...]]:
@@ -252,7 +257,7 @@ async def open_previews(redis_url: str, settings: Settings) -> AsyncIterator[Red
 async def open_session_signals(
     repository: SessionAnalyticsRepository,
     store: RecordingStore,
-    workers: ProcessWorkers,
+    workers: Workers,
     reader: RecordingReader,
     previews: SignalPreviews,
 ) -> AsyncIterator[SessionSignals]:
@@ -352,6 +357,9 @@ class Container(containers.DeclarativeContainer):
 
     settings = providers.Dependency(instance_of=Settings)
 
+    traces = providers.Resource(open_traces, settings)
+    metrics = providers.Resource(open_metrics)
+
     engine = providers.Resource(open_postgres, settings)
     stored: providers.Provider[SessionAnalyticsRepository] = providers.Selector(
         settings.provided.storage,
@@ -378,12 +386,12 @@ class Container(containers.DeclarativeContainer):
     memory_queue = providers.Singleton(MemoryProcessingQueue, session_registry)
     processing_queue: providers.Provider[ProcessingQueue] = providers.Selector(
         settings.provided.storage,
-        postgres=providers.Singleton(ProcrastinateProcessingQueue, providers.Singleton(PostgresSubmissions, engine)),
+        postgres=providers.Singleton(ProcrastinateProcessingQueue, providers.Singleton(PostgresSubmissions, engine), traces),
         memory=memory_queue,
     )
     processing_worker: providers.Provider[ProcessingWorker] = providers.Selector(
         settings.provided.storage,
-        postgres=providers.Singleton(queue_worker, queue_connections, processing, settings),
+        postgres=providers.Singleton(queue_worker, queue_connections, processing, settings, traces),
         memory=providers.Singleton(MemoryProcessingWorker, memory_queue, processing),
     )
 
@@ -393,11 +401,12 @@ class Container(containers.DeclarativeContainer):
     therapy_session_processor: providers.Provider[TherapySessionProcessor] = providers.Singleton(
         TherapySessionProcessor,
         reader=recording_reader,
-        workers=workers,
+        workers=providers.Singleton(ObservedWorkers, workers, metrics),
         repository=session_analytics,
         registry=session_registry,
         store=recording_store,
         parameters=parameters,
+        traces=traces,
     )
     redis_previews = providers.Resource(open_previews, redis, settings)
     signal_previews: providers.Provider[SignalPreviews] = providers.Selector(
@@ -405,6 +414,7 @@ class Container(containers.DeclarativeContainer):
         redis=redis_previews,
         none=providers.Singleton(MemorySignalPreviews),
     )
+    session_processing: providers.Provider[SessionProcessing] = providers.Singleton(ObservedProcessing, therapy_session_processor, metrics)
     recording_intake: providers.Provider[RecordingIntake] = providers.Singleton(
         RecordingIntake, store=recording_store, registry=session_registry, queue=processing_queue
     )
@@ -432,8 +442,6 @@ class Container(containers.DeclarativeContainer):
         assignments=patient_assignments,
     )
 
-    traces = providers.Resource(open_traces, settings)
-    metrics = providers.Resource(open_metrics)
     upload_limit = providers.Resource(open_upload_limit, settings)
     health = providers.Singleton(
         watch_over,

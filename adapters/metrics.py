@@ -9,18 +9,22 @@ from __future__ import annotations
 import asyncio
 from collections import Counter as Tally
 from collections.abc import Callable, Mapping
+from threading import Thread
 from typing import Final
+from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest, start_http_server
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from domain.errors import InvalidSettings
 from domain.ports import HealthStatus, PartHealth
 
 # From a cached answer to an upload, in seconds; the target of webhooks, 50 ms, is one of the bounds.
 _REQUEST_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 _ANALYSIS_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0)
 _KEEP_UP_S: Final = 5.0
+_NO_HEARTBEAT: Final = -1.0
 _UP: Final[dict[HealthStatus, float]] = {"healthy": 1.0, "degraded": 0.5, "unhealthy": 0.0}
 
 
@@ -28,7 +32,7 @@ class Metrics:
     """All metrics of this process, in a registry of their own. Cheap to feed: about a microsecond a request."""
 
     def __init__(self, *, multiprocess: bool = False) -> None:
-        disable_created_metrics()  # They double the series, and Prometheus knows when a counter began.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # They would double the series.
         self._multiprocess = multiprocess
         self._registry = CollectorRegistry()
         registry = self._registry
@@ -43,9 +47,11 @@ class Metrics:
             registry=registry,
         )
         self._webhook_events = Counter(
-            "emg_webhook_events", "Storage events, by what became of them: new, known or ignored.", ["outcome"], registry=registry
+            "emg_webhook_events", "Storage events, by what became of them: received, known or ignored.", ["outcome"], registry=registry
         )
-        self._jobs = Counter("emg_jobs", "Jobs that ended, by outcome.", ["outcome"], registry=registry)
+        self._jobs = Counter(
+            "emg_jobs", "Attempts at a session that ended, and sessions given up, by outcome.", ["outcome"], registry=registry
+        )
         self._analysis_seconds = Histogram(
             "emg_analysis_duration_seconds",
             "Seconds that reading and analysing a recording took.",
@@ -75,6 +81,9 @@ class Metrics:
         self._cache_counts: Callable[[], Mapping[str, int]] | None = None
         self._told: Tally[str] = Tally()
         self._keeping_up: asyncio.Task[None] | None = None
+        self._server: WSGIServer | None = None
+        self._serving: Thread | None = None
+        self._heartbeat_age_s.set(_NO_HEARTBEAT)
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -103,12 +112,25 @@ class Metrics:
         self._cache_counts = cache_counts
 
     async def open(self) -> None:
-        """Other processes that tell of this one see what its cache counted a few seconds ago."""
-        if self._multiprocess:
-            self._keeping_up = asyncio.create_task(self._keep_up(), name="metrics")
+        """Whoever tells of this process without asking it sees what its cache counted a few seconds ago."""
+        self._keeping_up = asyncio.create_task(self._keep_up(), name="metrics")
+
+    def listen(self, port: int) -> None:
+        """Answers Prometheus at every address of this machine, in a thread; for processes that serve nothing else.
+
+        Raises InvalidSettings if another listens there.
+        """
+        try:
+            self._server, self._serving = start_http_server(port, registry=self._told_registry())
+        except OSError as error:
+            raise InvalidSettings(f"WORKER_METRICS_PORT: {port} cannot be listened at ({error.strerror})") from None
 
     async def aclose(self) -> None:
-        """Ends what `open` began."""
+        """Ends what `open` and `listen` began."""
+        if self._server is not None and self._serving is not None:
+            await asyncio.to_thread(self._server.shutdown)
+            self._server.server_close()
+            await asyncio.to_thread(self._serving.join)
         if self._keeping_up is not None:
             self._keeping_up.cancel()
             await asyncio.wait([self._keeping_up])
@@ -133,15 +155,19 @@ class Metrics:
         facts = parts["cache"].facts if "cache" in parts else {}
         self._breaker_open.set(facts.get("breaker") in {"open", "half_open"})
         age_s = facts.get("heartbeat_age_s")
-        self._heartbeat_age_s.set(-1.0 if age_s is None else float(age_s))
+        self._heartbeat_age_s.set(_NO_HEARTBEAT if age_s is None else float(age_s))
         if "queue" in parts and (depth := parts["queue"].facts.get("depth")) is not None:
             self._queue_depth.set(float(depth))
 
     def exposition(self) -> tuple[bytes, str]:
         """Everything in Prometheus' text format, and its media type."""
         self._take_cache_counts()
-        registry = self._registry
-        if self._multiprocess:
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library types most of itself, not this
-        return generate_latest(registry), CONTENT_TYPE_LATEST
+        return generate_latest(self._told_registry()), CONTENT_TYPE_LATEST
+
+    def _told_registry(self) -> CollectorRegistry:
+        """What is told: of this process, or of all that share a folder."""
+        if not self._multiprocess:
+            return self._registry
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library types most of itself, not this
+        return registry

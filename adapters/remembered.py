@@ -10,8 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from cachetools import TTLCache
-
+from adapters.expiring import Expiring
 from domain.ports import PatientAssignments
 from domain.session import SessionId, TherapySession
 
@@ -24,7 +23,9 @@ class RememberedPatientAssignments(PatientAssignments):
 
     def __init__(self, inner: PatientAssignments, *, trust_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._inner = inner
-        self._patients: TTLCache[str, frozenset[str]] = TTLCache(_THERAPISTS_MAX, trust_s, timer=clock)
+        self._trust_s = trust_s
+        self._clock = clock
+        self._patients: Expiring[str, frozenset[str]] = Expiring(_THERAPISTS_MAX, clock)
         self._writes = 0
 
     async def patients_of(self, therapist: str) -> frozenset[str]:
@@ -32,10 +33,10 @@ class RememberedPatientAssignments(PatientAssignments):
         known = self._patients.get(therapist)
         if known is not None:
             return known
-        writes = self._writes
+        writes, asked_at_s = self._writes, self._clock()
         patients = await self._inner.patients_of(therapist)
         if writes == self._writes:  # Else it may be from before an assignment of ours.
-            self._patients[therapist] = patients
+            self._patients.put(therapist, patients, until=asked_at_s + self._trust_s)
         return patients
 
     async def assign(self, patient_code: str, therapist: str, *, unless_assigned: bool = False) -> str:
@@ -61,15 +62,20 @@ class RememberedSessions:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._find = find
-        self._sessions: TTLCache[SessionId, TherapySession] = TTLCache(_SESSIONS_MAX, trust_s, timer=clock)
+        self._trust_s = trust_s
+        self._clock = clock
+        self._sessions: Expiring[SessionId, TherapySession] = Expiring(_SESSIONS_MAX, clock)
 
     async def find(self, session_id: SessionId) -> TherapySession | None:
         """The session, as it is or was."""
         known = self._sessions.get(session_id)
-        if known is None and (known := await self._find(session_id)) is not None:
-            self._sessions[session_id] = known
+        if known is None:
+            asked_at_s = self._clock()
+            known = await self._find(session_id)
+            if known is not None:
+                self._sessions.put(session_id, known, until=asked_at_s + self._trust_s)
         return known
 
     def forget(self, session_id: SessionId) -> None:
         """The session is being erased."""
-        self._sessions.pop(session_id, None)
+        self._sessions.forget(session_id)

@@ -92,11 +92,17 @@ class SessionSignals:
         except TimeoutError:
             raise Overloaded(f"the signals were not ready within {PREVIEW_S_MAX:g} s; try again in a moment") from None
         except InvalidRecording as error:
+            await self._still_there(session.recording_key)
             raise StoredDataInvalid(f"the recording in the recording store cannot be read any more: {error.reason}") from error
         finally:
             self._waiting -= 1
         await self._previews.keep(session.session_id, preview)
         return preview
+
+    async def _still_there(self, key: str) -> None:
+        """Raises RecordingNotFound if the recording was erased while it was read."""
+        async with self._store.fetched(key):
+            return
 
 
 def preview_of(reader: RecordingReader, reducer: SignalReducer, path: Path, plan: SignalPlan) -> SignalPreview:

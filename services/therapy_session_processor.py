@@ -17,12 +17,15 @@ from domain.ports import (
     Freshness,
     RecordingReader,
     RecordingStore,
+    SaveReceipt,
     SessionAnalyticsRepository,
     SessionProcessing,
     SessionRegistry,
+    Traces,
     Workers,
 )
 from domain.session import SessionId, SessionState, TherapySession, session_id_of
+from domain.traces import NoTraces
 
 # The share of the work that is done when a stage begins, about.
 _FETCHING: Final = 0.05
@@ -58,6 +61,7 @@ class TherapySessionProcessor(SessionProcessing):
         registry: SessionRegistry,
         store: RecordingStore,
         parameters: AnalysisParameters,
+        traces: Traces | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._reader = reader
@@ -66,6 +70,7 @@ class TherapySessionProcessor(SessionProcessing):
         self._registry = registry
         self._store = store
         self._parameters = parameters
+        self._traces = traces or NoTraces()
         self._clock = clock
 
     async def process(self, path: Path) -> Processed:
@@ -86,7 +91,7 @@ class TherapySessionProcessor(SessionProcessing):
         session = await self._register(analytics, SessionState.PROCESSING)
         if session.session_id != session_id:
             return await self.process(path)  # The same bytes arrived by another way meanwhile: that is the session, and is known now.
-        receipt = await self._repository.save(analytics)
+        receipt = await self._saved(analytics)
         await self._complete(session, analytics)
         return Processed(session_id, analytics, receipt.version, new=receipt.changed)
 
@@ -137,11 +142,16 @@ class TherapySessionProcessor(SessionProcessing):
                     await self._note(session_id, SessionState.PROCESSING, _ANALYSING)
                     analytics = await self._analysed(path, session_id)
                     await self._note(session_id, SessionState.PROCESSING, _SAVING)
-                    await self._repository.save(analytics)
+                    await self._saved(analytics)
         await self._note(session_id, SessionState.COMPLETED, _DONE, recorded_at=analytics.recording.recorded_at)
 
     async def _analysed(self, path: Path, session_id: SessionId) -> SessionAnalytics:
-        return await self._workers.run(path.name, read_and_analyse, self._reader, path, self._parameters, self._clock(), session_id)
+        with self._traces.span("analyse recording"):
+            return await self._workers.run(path.name, read_and_analyse, self._reader, path, self._parameters, self._clock(), session_id)
+
+    async def _saved(self, analytics: SessionAnalytics) -> SaveReceipt:
+        with self._traces.span("save analytics"):
+            return await self._repository.save(analytics)
 
     def _is_of(self, analytics: SessionAnalytics, digest: str) -> bool:
         return analytics.parameters == self._parameters and analytics.recording.sha256 == digest

@@ -20,12 +20,15 @@ async def run_worker(app: Container, stop: asyncio.Event) -> None:
     ends it at once, and puts back what runs.
     """
     worker = await resolve(app.processing_worker)
-    processor = await resolve(app.therapy_session_processor)
-    await worker.run(processor, stop=stop)
+    await worker.run(await resolve(app.session_processing), stop=stop)
 
 
 async def command(app: Container, settings: Settings) -> ExitCode:
     """The whole command. The first SIGTERM or SIGINT drains the worker, the second ends it at once; nothing is lost either way."""
+    metrics = await resolve(app.metrics)
+    if settings.worker_metrics_port:
+        await resolve(app.health)  # It brings what the cache counts into the metrics.
+        metrics.listen(settings.worker_metrics_port)
     stop = asyncio.Event()
     working = asyncio.create_task(run_worker(app, stop), name="worker")
 

@@ -3,7 +3,7 @@
     app = create_app(open_needs, HttpPolicy())
 
 To add a route: a router in a file of its own, and its line in ROUTERS. To add a middleware: a pure ASGI class, and its line in
-`_middlewares`. What they need of the rest of the program is a line in HttpNeeds.
+`_in_front_of`. What they need of the rest of the program is a line in HttpNeeds.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters.http import analytics, health, sessions, signals, uploads, webhooks
-from adapters.http.access import Authentication, LoopbackOnly
+from adapters.http import analytics, batch, events, health, patients, sessions, signals, uploads, webhooks
+from adapters.http.access import Authentication, LoopbackOnly, comes_from_elsewhere
 from adapters.http.analytics import AnalyticsAnswers, AnalyticsFastPath
 from adapters.http.bodies import BodyLimits, BodyRefused, answer_refused
+from adapters.http.events import EventStreams
 from adapters.http.needs import HttpNeeds, Needed, OpenNeeds, resolved
 from adapters.http.observation import HttpMeter, Observation
 from adapters.http.policy import HttpPolicy
@@ -35,7 +36,10 @@ API_VERSION: Final = "1.0.0"
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     analytics.router,
+    batch.router,
     sessions.router,
+    events.router,
+    patients.router,
     signals.router,
     uploads.router,
     webhooks.router,
@@ -51,18 +55,37 @@ that do not exist. Numbers that cannot be computed are `null`, never 0.
 """
 
 
-def _middlewares(policy: HttpPolicy, meter: Callable[[], HttpMeter]) -> list[Middleware]:
-    """All middlewares, the outermost first. Pure ASGI only: one BaseHTTPMiddleware costs more than all of these."""
+def _in_front_of(api: ASGIApp, policy: HttpPolicy, meter: Callable[[], HttpMeter]) -> ASGIApp:
+    """All middlewares, the innermost first. Pure ASGI only: one BaseHTTPMiddleware costs more than all of these.
+
+    They stand before FastAPI, not within: there, each request would first pass layers that cost more than all of ours.
+    """
     edge = policy.edge
-    return [
-        Middleware(RequestIds),
-        Middleware(SecurityHeaders),
-        Middleware(Observation, meter=meter, log_requests=edge.log_requests),
-        Middleware(UnforeseenErrors),
-        *([] if policy.access.has_keys else [Middleware(LoopbackOnly)]),
-        Middleware(AnalyticsFastPath),  # It reads no body, so it need not pass the limits on bodies.
-        Middleware(BodyLimits, default=edge.bodies, routes={webhooks.PATH: edge.event_bodies, uploads.PATH: edge.upload_bodies}),
-    ]
+    front = api
+    front = BodyLimits(front, default=edge.bodies, routes={webhooks.PATH: edge.event_bodies, uploads.PATH: edge.upload_bodies})
+    if not policy.access.has_keys:
+        front = LoopbackOnly(front)
+    front = UnforeseenErrors(front)
+    observation = front = Observation(front, meter=meter, log_requests=edge.log_requests)
+    front = SecurityHeaders(front)
+    request_ids = front = RequestIds(front)
+    refuses = None if policy.access.has_keys else comes_from_elsewhere
+    return AnalyticsFastPath(front, request_ids=request_ids, observation=observation, refuses=refuses)
+
+
+class _Application(FastAPI):
+    """FastAPI, with `front` standing before it."""
+
+    front: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        scope["app"] = self
+        await self.front(scope, receive, send)
+
+    async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """FastAPI itself."""
+        await super().__call__(scope, receive, send)
 
 
 def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
@@ -81,19 +104,22 @@ def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
         needs: Needed = app.state.needed
         return needs[HttpNeeds.meter]
 
-    app = FastAPI(
+    app = _Application(
         title="Emg-Sessions",
         version=API_VERSION,
         description=_DESCRIPTION,
         lifespan=lifespan,
-        middleware=_middlewares(policy, meter),
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # Ours tell what there is to tell.
         openapi_url="/openapi.json",
         docs_url=None,  # Their pages load scripts from elsewhere.
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.front = _in_front_of(app.behind, policy, meter)
     app.state.policy = policy
+    app.state.representations = representations
     app.state.signal_forms = SignalForms()
+    app.state.event_streams = EventStreams(policy)
     app.state.authentication = Authentication(Tokens(policy.access) if policy.access.has_keys else None)
     answer_errors(app)
     app.add_exception_handler(BodyRefused, answer_refused)

@@ -132,6 +132,12 @@ def problem_of(error: EmgSessionsError) -> Problem:
     return Problem(kind, str(error) if detail is None else detail, headers=headers)
 
 
+def unforeseen(error: Exception) -> Problem:
+    """The problem that an error nobody foresaw is, which is noted in the log: what and where, without the values in its text."""
+    log.error("unforeseen_error", error=type(error).__name__, at=_place(error))
+    return Problem(UNFORESEEN, "it was noted in the service's log")
+
+
 def answer_errors(app: FastAPI) -> None:
     """Makes every error that reaches FastAPI a problem document. What is unforeseen is for UnforeseenErrors."""
 
@@ -181,10 +187,10 @@ class UnforeseenErrors:
         try:
             await self.app(scope, receive, noticing)
         except Exception as error:  # noqa: BLE001 - nothing may get past here
-            log.error("unforeseen_error", error=type(error).__name__, at=_place(error))  # noqa: TRY400 - its text may quote a value
+            problem = unforeseen(error)
             if began:
                 raise AnswerBrokenOff from None
-            await Problem(UNFORESEEN, "it was noted in the service's log").response()(scope, receive, send)
+            await problem.response()(scope, receive, send)
 
 
 class AnswerBrokenOff(Exception):

@@ -17,17 +17,17 @@ HEADER: Final = b"x-request-id"
 _SANE: Final = re.compile(rb"[A-Za-z0-9._:-]{8,128}")
 
 
-def new_ids() -> Callable[[], str]:
+def new_ids() -> Callable[[], bytes]:
     """A source of ids that no other process gives: random to this one, then counted. A hundred times as cheap as random ones."""
-    process = secrets.token_hex(8)
+    process = secrets.token_hex(8).encode()
     numbers = count(1)
-    return lambda: f"{process}-{next(numbers):x}"
+    return lambda: b"%s-%x" % (process, next(numbers))
 
 
 class RequestIds:
     """ASGI middleware: takes a sane `X-Request-Id` over, else makes one. It is found in `scope["request_id"]`, too."""
 
-    def __init__(self, app: ASGIApp, *, ids: Callable[[], str] | None = None) -> None:
+    def __init__(self, app: ASGIApp, *, ids: Callable[[], bytes] | None = None) -> None:
         self._app = app
         self._ids = ids or new_ids()
 
@@ -36,18 +36,27 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = next((value for name, value in scope["headers"] if name == HEADER), b"")
-        request_id = given.decode() if _SANE.fullmatch(given) else self._ids()
-        header = (HEADER, request_id.encode())
-        scope["request_id"] = request_id
+        header = self.take(scope)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], header]
             await send(message)
 
-        tokens = bind_contextvars(request_id=request_id)
+        tokens = bind_contextvars(request_id=scope["request_id"])
         try:
             await self._app(scope, receive, send_with_id)
         finally:
             reset_contextvars(**tokens)
+
+    def take(self, scope: Scope) -> tuple[bytes, bytes]:
+        """The header for the response; and the id in the scope."""
+        value = None
+        for name, given in scope["headers"]:  # A loop, because this is done for every request, and a generator takes three times as long.
+            if name == HEADER:
+                value = given if _SANE.fullmatch(given) else None
+                break
+        if value is None:
+            value = self._ids()
+        scope["request_id"] = value.decode()
+        return HEADER, value

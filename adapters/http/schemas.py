@@ -11,8 +11,15 @@ from domain.access import Viewer
 from domain.analytics import SessionAnalytics
 from domain.ports import AnalyticsAnswer
 from domain.session import TherapySession
+from services.patient_trends import Trend
 
 State = Literal["received", "processing", "completed", "failed"]
+
+MetricName = Literal[
+    "rms", "mav", "mpf_hz", "mdf_hz", "fi_nsm5", "mvc", "contractions", "good_contractions", "compliance_rate", "mean_duration_ms",
+    "time_under_tension_ms", "mean_amplitude", "max_amplitude",
+]  # fmt: skip
+CODE_PATTERN: Final = r"^[^\x00-\x1f\x7f]+$"
 
 _ID: Final = "6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10"
 
@@ -156,27 +163,73 @@ class SessionPage(BaseModel):
     next_cursor: str | None = Field(description="Pass it as `cursor` to get the next page; null on the last one.")
 
 
-class SignalDocument(BaseModel):
-    """One signal of one channel, reduced: the points (`samples[i]`, `values[i]`)."""
+class AnalyticsOfOne(BaseModel):
+    """One session's analytics in a batch."""
 
-    channel: str = Field(examples=["CH1"])
-    kind: Literal["raw", "activated", "envelope"]
-    missing: str | None = Field(description="Why there are no points; null if there are.", examples=[None])
-    samples: list[int] = Field(description="Numbers of samples, counted from the recording's begin.", examples=[[9900, 9912, 9925]])
-    values: list[float | None] = Field(
-        description="Of seven digits, in `amplitude_unit`; null where the recording has no number.", examples=[[-1.5e-05, 0.0003, 0.00012]]
-    )
+    session_id: UUID
+    version: int
+    stale: bool = Field(description="Whether the database failed, and this is what was kept, past its promise.")
+    document: SessionAnalytics
 
 
-class SignalsDocument(BaseModel):
-    """A window of a recording's signals."""
+class AnalyticsBatch(BaseModel):
+    """Many sessions' analytics."""
 
-    recording_sha256: str
-    sampling_rate_hz: float = Field(examples=[990.0])
-    amplitude_unit: str | None = Field(description="Null if the recording declares none.", examples=["V"])
-    first_sample: int = Field(description="The window's first sample.", examples=[9900])
-    end_sample: int = Field(description="The sample after its last.", examples=[19800])
-    signals: list[SignalDocument] = Field(description="By channel, and within a channel raw, activated, envelope.")
+    analytics: list[AnalyticsOfOne] = Field(description="In the order in which they were asked for.")
+    missing: list[UUID] = Field(description="Those that do not exist, may not be seen, or were not analysed yet.")
+
+
+class PointOfTrend(BaseModel):
+    """One session's value."""
+
+    session_id: UUID
+    recorded_at: datetime | None
+    registered_at: datetime
+    value: float | None = Field(description="Null if it cannot be computed.")
+    mvc_source: Literal["channel", "session", "estimated"]
+
+
+class ChannelTrend(BaseModel):
+    """One channel's values, in order of recording."""
+
+    name: str = Field(examples=["CH1"])
+    points: list[PointOfTrend]
+
+
+class PatientTrend(BaseModel):
+    """A metric over a patient's sessions."""
+
+    patient_code: str = Field(examples=["P042"])
+    metric: MetricName
+    sessions: int = Field(description="How many sessions were looked at.")
+    truncated: bool = Field(description="Whether there are older ones.")
+    channels: list[ChannelTrend]
+
+    @classmethod
+    def of(cls, patient_code: str, metric: MetricName, trend: Trend) -> "PatientTrend":
+        """From what the service found."""
+        return cls(
+            patient_code=patient_code,
+            metric=metric,
+            sessions=trend.sessions,
+            truncated=trend.truncated,
+            channels=[
+                ChannelTrend(
+                    name=name,
+                    points=[
+                        PointOfTrend(
+                            session_id=point.session_id,
+                            recorded_at=point.recorded_at,
+                            registered_at=point.registered_at,
+                            value=point.value,
+                            mvc_source=point.mvc_source,
+                        )
+                        for point in points
+                    ],
+                )
+                for name, points in trend.channels.items()
+            ],
+        )
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -5,25 +5,30 @@
 from datetime import datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from adapters.http.access import Access, Viewing, VisibleSession
+from adapters.http.access import Access, Viewing, VisibleSession, forbidden
 from adapters.http.cursors import cursor_of, key_of
 from adapters.http.needs import HttpNeeds, needed
-from adapters.http.schemas import RecordingInDetail, Session, SessionInDetail, SessionPage, State, problems
+from adapters.http.representations import Representations
+from adapters.http.schemas import CODE_PATTERN, RecordingInDetail, Session, SessionInDetail, SessionPage, State, problems
+from adapters.http.signals import SignalForms
 from domain.ports import PageKey, SessionAnalyticsRepository, SessionQuery, SessionRegistry
 from domain.session import SessionState
+from services.session_erasure import SessionErasure
 
 router = APIRouter(prefix="/api/v1/sessions", tags=["sessions"])
 
 Registry = Annotated[SessionRegistry, needed(HttpNeeds.session_registry)]
 Repository = Annotated[SessionAnalyticsRepository, needed(HttpNeeds.session_analytics)]
 
+Erasure = Annotated[SessionErasure, needed(HttpNeeds.session_erasure)]
+
 PAGE_MAX: Final = 200
 
 PatientCode = Annotated[
-    str | None, Query(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$", description="Only this patient's.", examples=["P042"])
+    str | None, Query(min_length=1, max_length=100, pattern=CODE_PATTERN, description="Only this patient's.", examples=["P042"])
 ]
 RecordedFrom = Annotated[datetime | None, Query(description="Recorded at this local time or later.", examples=["2026-03-01T00:00:00"])]
 RecordedBefore = Annotated[datetime | None, Query(description="Recorded before this local time.", examples=["2026-04-01T00:00:00"])]
@@ -82,3 +87,17 @@ async def show_session(session: VisibleSession, viewer: Viewing, repository: Rep
         **Session.of(session, answer).model_dump(),
         recording=None if answer is None else RecordingInDetail.of(answer.analytics, viewer),
     )
+
+
+@router.delete("/{session_id}", status_code=204, summary="Erase a session", responses=problems(400, 401, 403, 404, 503))
+async def erase_session(session: VisibleSession, viewer: Viewing, erasure: Erasure, request: Request) -> None:
+    """Erases a session everywhere: the recording, what is known of it, its analytics, and what is cached of them. For its therapist and
+    for admins. If it is interrupted, ask again.
+    """
+    if not viewer.may_erase:
+        raise forbidden("researchers do not erase sessions")
+    await erasure.erase(session.session_id)
+    representations: Representations = request.app.state.representations
+    representations.forget(session.session_id)
+    signal_forms: SignalForms = request.app.state.signal_forms
+    signal_forms.forget(session.session_id)

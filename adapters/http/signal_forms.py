@@ -137,7 +137,7 @@ def _decimal(values: NDArray[np.float32]) -> list[float | None]:
     """The values as the decimal numbers of 7 digits that they are nearest to, for a float's own 17 would double the answer's size.
 
     A whole number divided by a power of ten that is exact yields the float nearest to the decimal, which is written with those digits.
-    What is no number is None.
+    Below 1e-16 there are fewer digits than 7. What is no number is None.
     """
     exact = values.astype(np.float64)
     finite = np.isfinite(exact)

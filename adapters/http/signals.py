@@ -9,16 +9,17 @@ from typing import Annotated, Any, Final, Literal
 from cachetools import TTLCache
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
+from pydantic import BaseModel, Field
 
 from adapters.http.access import VisibleSession
 from adapters.http.codings import choose, qualities, recode
 from adapters.http.needs import HttpNeeds, needed
 from adapters.http.problems import NOT_ANALYSED, Kind, Problem
 from adapters.http.representations import not_acceptable
-from adapters.http.schemas import SignalsDocument, problems
+from adapters.http.schemas import problems
 from adapters.http.signal_forms import MEDIA_TYPES, Encoded, Form, encoded, form_wanted
 from domain.ports import Coding
-from domain.session import SessionState
+from domain.session import SessionId, SessionState
 from domain.signals import POINTS_ANSWER_MAX, POINTS_DEFAULT, POINTS_MIN, SignalKind, SignalPlan, SignalRequest
 from services.session_signals import SessionSignals
 
@@ -36,22 +37,50 @@ _FORM_OVERHEAD_BYTES: Final = 500
 Service = Annotated[SessionSignals, needed(HttpNeeds.session_signals)]
 
 
+class SignalDocument(BaseModel):
+    """One signal of one channel, reduced: the points (`samples[i]`, `values[i]`)."""
+
+    channel: str = Field(examples=["CH1"])
+    kind: Literal["raw", "activated", "envelope"]
+    missing: str | None = Field(description="Why there are no points; null if there are.", examples=[None])
+    samples: list[int] = Field(description="Numbers of samples, counted from the recording's begin.", examples=[[9900, 9912, 9925]])
+    values: list[float | None] = Field(
+        description="Of seven digits, in `amplitude_unit`; null where the recording has no number.", examples=[[-1.5e-05, 0.0003, 0.00012]]
+    )
+
+
+class SignalsDocument(BaseModel):
+    """A window of a recording's signals."""
+
+    recording_sha256: str
+    sampling_rate_hz: float = Field(examples=[990.0])
+    amplitude_unit: str | None = Field(description="Null if the recording declares none.", examples=["V"])
+    first_sample: int = Field(description="The window's first sample.", examples=[9900])
+    end_sample: int = Field(description="The sample after its last.", examples=[19800])
+    signals: list[SignalDocument] = Field(description="By channel, and within a channel raw, activated, envelope.")
+
+
 class SignalForms:
     """What this process has encoded lately. A form belongs to a plan's key, so it never becomes wrong; whom it may be shown to is decided
     before it is looked for."""
 
     def __init__(self) -> None:
-        self._made: TTLCache[tuple[str, Form, Coding], Encoded] = TTLCache(
+        self._made: TTLCache[tuple[SessionId, str, Form, Coding], Encoded] = TTLCache(
             _FORMS_BYTES_MAX, _FORMS_S_MAX, getsizeof=lambda form: len(form.body) + _FORM_OVERHEAD_BYTES
         )
 
-    def find(self, key: str, form: Form, coding: Coding) -> Encoded | None:
+    def find(self, session_id: SessionId, key: str, form: Form, coding: Coding) -> Encoded | None:
         """The form, if it was made lately."""
-        return self._made.get((key, form, coding))
+        return self._made.get((session_id, key, form, coding))
 
-    def keep(self, key: str, form: Form, coding: Coding, made: Encoded) -> None:
+    def keep(self, session_id: SessionId, key: str, form: Form, coding: Coding, made: Encoded) -> None:
         """Keeps a form for a while."""
-        self._made[key, form, coding] = made
+        self._made[session_id, key, form, coding] = made
+
+    def forget(self, session_id: SessionId) -> None:
+        """The session is being erased: nothing of it stays here."""
+        for place in [place for place in self._made if place[0] == session_id]:
+            self._made.pop(place, None)
 
 
 _HEADERS: Final = {
@@ -145,21 +174,21 @@ async def draw_signals(
     if held is not None:
         return Response(status_code=304, headers=_headers(plan, form, held, "held"))
     forms: SignalForms = request.app.state.signal_forms
-    made, source = forms.find(plan.key, form, "identity"), "near"
+    made, source = forms.find(session.session_id, plan.key, form, "identity"), "near"
     if made is None:
         answer = await service.answer(session, plan)
         source = answer.source
         made = await asyncio.to_thread(encoded, plan, answer.preview, form)
-        forms.keep(plan.key, form, "identity", made)
+        forms.keep(session.session_id, plan.key, form, "identity", made)
     coding = choose(accept_encoding, "identity", len(made.body))
     if coding is None:
         raise not_acceptable()
     body = made.body
     if coding != "identity":
-        recoded = forms.find(plan.key, form, coding)
+        recoded = forms.find(session.session_id, plan.key, form, coding)
         if recoded is None:
             recoded = Encoded(await recode(body, "identity", coding), made.headers)
-            forms.keep(plan.key, form, coding, recoded)
+            forms.keep(session.session_id, plan.key, form, coding, recoded)
         body = recoded.body
     headers = {**_headers(plan, form, coding, source), **made.headers}
     if coding != "identity":

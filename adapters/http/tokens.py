@@ -10,12 +10,11 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import jwt
-from cachetools import LRUCache
 
+from adapters.expiring import Expiring
 from adapters.http.policy import AccessPolicy
 from adapters.http.problems import UNAUTHENTICATED, Problem
 from domain.access import Role, Viewer
@@ -31,12 +30,6 @@ def unauthenticated(reason: str, *, token_given: bool = True) -> Problem:
     return Problem(UNAUTHENTICATED, reason, headers={"WWW-Authenticate": challenge})
 
 
-@dataclass(frozen=True, slots=True)
-class _Verified:
-    viewer: Viewer
-    until_s: float
-
-
 class Tokens:
     """Verifies tokens, and remembers those that were good until they expire, or for `remembered_s_max`."""
 
@@ -44,19 +37,17 @@ class Tokens:
         self._policy = policy
         self._clock = clock
         self._published = _PublishedKeys(policy) if policy.jwks_url or policy.jwks_file else None
-        self._verified: LRUCache[str, _Verified] = LRUCache(policy.remembered_tokens_max)
+        self._verified: Expiring[str, Viewer] = Expiring(policy.remembered_tokens_max, clock)
 
     async def viewer(self, token: str) -> Viewer:
         """Who a token says its bearer is. Raises a Problem with status 401."""
         known = self._verified.get(token)
         if known is not None:
-            if self._clock() < known.until_s:
-                return known.viewer
-            del self._verified[token]
+            return known
         claims = await self._claims(token)
         viewer = Viewer(_subject(claims), self._role(claims))
         until_s = min(float(claims["exp"]) + self._policy.leeway_s, self._clock() + self._policy.remembered_s_max)
-        self._verified[token] = _Verified(viewer, until_s)
+        self._verified.put(token, viewer, until=until_s)
         return viewer
 
     async def _claims(self, token: str) -> dict[str, Any]:

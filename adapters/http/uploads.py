@@ -28,8 +28,6 @@ CLIENT_GONE: Final = Kind("client-gone", 400, "The client went away before its u
 TOO_MANY_UPLOADS: Final = Kind("too-many-uploads", 429, "Too many uploads")
 OTHERS_RECORDING: Final = Kind("recording-known", 409, "The recording is known, and its session may not be seen")
 
-# The rest of the body is not wanted.
-_CLOSE: Final = {"Connection": "close"}
 _PATIENT_CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAY_UPLOAD: Final = (Role.THERAPIST, Role.ADMIN)
 
@@ -75,7 +73,7 @@ async def _uploader(viewer: Viewing, response: Response, limit: Annotated[RateLi
     headers = _rate_limit_headers(allowance)
     if not allowance.granted:
         detail = f"{allowance.limit} uploads a minute are granted (UPLOADS_PER_MINUTE_MAX)"
-        raise Problem(TOO_MANY_UPLOADS, detail, headers={**headers, "Retry-After": str(allowance.reset_s), **_CLOSE})
+        raise Problem(TOO_MANY_UPLOADS, detail, headers={**headers, "Retry-After": str(allowance.reset_s)})
     response.headers.update(headers)
     return viewer
 
@@ -106,11 +104,11 @@ async def upload(  # noqa: PLR0917 - FastAPI passes them by name
         with traces.span("upload"):
             received = await _received(request, viewer, intake, assignments)
     except NotAForm as error:
-        raise Problem(NOT_A_FORM, str(error), headers=_CLOSE) from None
+        raise Problem(NOT_A_FORM, str(error)) from None
     except MalformedForm as error:
-        raise Problem(MALFORMED_FORM, str(error), headers=_CLOSE) from None
+        raise Problem(MALFORMED_FORM, str(error)) from None
     except ClientDisconnect:
-        raise Problem(CLIENT_GONE, headers=_CLOSE) from None  # Nobody reads it; the log counts it.
+        raise Problem(CLIENT_GONE) from None  # Nobody reads it; the log counts it.
     if not await _may_see(viewer, received, assignments):
         raise Problem(OTHERS_RECORDING, "its bytes are those of a recording of a patient who is not assigned to you")
     url = f"/api/v1/sessions/{received.session.session_id}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
-from domain.ports import ProcessingQueue, Submitted
+from domain.ports import ProcessingQueue, Submitted, Traces
 from domain.session import TherapySession
+from domain.traces import NoTraces
 
 QUEUE: Final = "sessions"
 TASK: Final = "process_session"
@@ -40,12 +42,13 @@ class Submissions(Protocol):
 class ProcrastinateProcessingQueue(ProcessingQueue):
     """The queue, for those who submit. It needs no connection of its own; the workers do (adapters/queue/worker.py)."""
 
-    def __init__(self, submissions: Submissions) -> None:
+    def __init__(self, submissions: Submissions, traces: Traces | None = None) -> None:
         self._submissions = submissions
+        self._traces = traces or NoTraces()
 
     async def submit(self, session: TherapySession) -> Submitted:
         """See the port."""
-        return await self._submissions.submit(session, together_with=_defer)
+        return await self._submissions.submit(session, together_with=partial(_defer, trace=self._traces.here()))
 
     async def depth(self) -> int:
         """See the port. Those that wait for their next attempt are among them."""
@@ -53,6 +56,7 @@ class ProcrastinateProcessingQueue(ProcessingQueue):
         return int(rows[0][0])
 
 
-async def _defer(execute: Execute, session: TherapySession) -> None:
+async def _defer(execute: Execute, session: TherapySession, *, trace: str | None) -> None:
     session_id = str(session.session_id)
-    await execute(_DEFER, {"queue": QUEUE, "task": TASK, "session_id": session_id, "arguments": json.dumps({"session_id": session_id})})
+    arguments = {"session_id": session_id} | ({"trace": trace} if trace is not None else {})
+    await execute(_DEFER, {"queue": QUEUE, "task": TASK, "session_id": session_id, "arguments": json.dumps(arguments)})

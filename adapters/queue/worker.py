@@ -19,9 +19,10 @@ from adapters.queue import schema
 from adapters.queue.connections import ERRORS, QueueConnections
 from adapters.queue.fencing import FencedJobManager
 from adapters.queue.jobs import QUEUE, TASK
-from domain.ports import ProcessingWorker, SessionProcessing
+from domain.ports import ProcessingWorker, SessionProcessing, Traces
 from domain.processing import Done, GivenUp, Outcome, ProcessingPolicy, TryAgain, attempt
 from domain.session import SessionId
+from domain.traces import NoTraces
 
 _HOUSEKEEPING: Final = "housekeeping"
 _RESTART_S_MAX: Final = 30.0
@@ -71,12 +72,14 @@ class ProcrastinateWorker(ProcessingWorker):
         *,
         stalled_s: float,
         kept_hours: int,
+        traces: Traces | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._connections = connections
         self._policy = policy
         self._stalled_s = stalled_s
         self._kept_hours = kept_hours
+        self._traces = traces or NoTraces()
         self._jitter = jitter
 
     async def run(self, processing: SessionProcessing, *, stop: asyncio.Event) -> None:
@@ -147,13 +150,14 @@ class ProcrastinateWorker(ProcessingWorker):
 
     def _define_tasks(self, app: App, processing: SessionProcessing, running: dict[int, asyncio.Task[None]]) -> None:
         @app.task(name=TASK, queue=QUEUE, retry=_RetryStrategy(), pass_context=True)
-        async def process_session(context: JobContext, session_id: str) -> None:
+        async def process_session(context: JobContext, session_id: str, trace: str | None = None) -> None:
             task, job_id = asyncio.current_task(), context.job.id
             assert task is not None  # noqa: S101 - this runs in one
             assert job_id is not None  # noqa: S101 - it has been fetched
             running[job_id] = task
             try:
-                await self._process(processing, SessionId(UUID(session_id)), context.job.attempts)
+                with self._traces.span("process session", within=trace, attempt=context.job.attempts + 1):
+                    await self._process(processing, SessionId(UUID(session_id)), context.job.attempts)
             finally:
                 del running[job_id]
 

@@ -77,24 +77,6 @@ def pack(entry: Entry) -> bytes:
     return header_of(entry) + (entry.payload or b"")
 
 
-def unpack_header(header: bytes, session_id: SessionId) -> Entry | None:
-    """The entry that a header of 64 bytes begins, with an empty payload if it has one; None if it begins none of this format and session.
-
-    Its checksum is over the payload too, so it proves nothing here: enough for telling the version, not for serving the payload.
-    """
-    if len(header) != HEADER_BYTES or (start := _STARTS.get(header[:8])) is None:
-        return None
-    version_hex, key_id, epoch, filled_at_ms, soft_life_s, _ = _SEALED_HEADER.unpack_from(header)
-    try:
-        version = int(version_hex, 16)
-    except ValueError:
-        return None
-    if key_id != session_id.bytes or version_hex != version_text(version):
-        return None
-    coding, has_payload = start
-    return Entry(session_id, version, epoch, filled_at_ms, coding, b"" if has_payload else None, soft_life_s)
-
-
 def unpack(value: bytes, session_id: SessionId) -> Entry | None:
     """The entry in these bytes, or None if they are not a whole, undamaged entry of this format and this session."""
     if len(value) < HEADER_BYTES or (start := _STARTS.get(value[:8])) is None:

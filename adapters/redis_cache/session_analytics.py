@@ -19,7 +19,7 @@ from typing import Any, Final, assert_never
 
 from adapters import document
 from adapters.redis_cache.codec import Codec
-from adapters.redis_cache.entry import Entry, unpack, unpack_header, version_text
+from adapters.redis_cache.entry import Entry, unpack, version_text
 from adapters.redis_cache.flights import Flights
 from adapters.redis_cache.inspection import CacheContents, CacheHealth, EntryFacts, look_at_contents, look_at_entry, look_at_health
 from adapters.redis_cache.keys import Keys
@@ -178,13 +178,19 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
     async def get_version(
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
     ) -> VersionAnswer | None:
-        """See the port. Redis is asked for the entry's header alone; what is missing is filled, so that the next asker finds it."""
+        """See the port. Where a copy is near, Redis is asked for the header alone; what is missing is filled, as by any read."""
         if freshness is Freshness.BOUNDED and (copy := self._near.trusted(session_id, at_least)) is not None:
             self.stats.count("near_hits")
             return self._version(copy.entry, "near")
-        match await self._look_up_header(session_id, at_least):
+        began = self._near.read_begins()
+        match await self._look_up(session_id, at_least):
+            case NearCopy() as copy:
+                self.stats.hit(copy.entry)
+                self._near.confirm(copy, began)
+                return self._version(copy.entry, "redis")
             case Entry() as entry:
                 self.stats.hit(entry)
+                self._near.keep(self._near.same(entry) or NearCopy(entry, None), began)
                 return self._version(entry, "redis")
             case Bypass(reason):
                 self.stats.bypassed(reason)
@@ -362,19 +368,6 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         if entry.epoch != epoch or entry.version < (at_least or 0):
             return Miss(keys, epoch)
         return entry
-
-    async def _look_up_header(self, session_id: SessionId, at_least: int | None) -> Entry | Bypass | None:
-        keys = self._relay.keys
-        if keys is None:
-            return Bypass("not_in_step")
-        values = await self._reads.read_header(keys.entry(session_id), keys.heartbeat)
-        if isinstance(values, Unavailable):
-            return Bypass(values.reason)
-        header, epoch = values
-        if epoch is None:
-            return Bypass("not_in_step")
-        entry = unpack_header(header, session_id) if header else None
-        return entry if entry is not None and entry.epoch == epoch and entry.version >= (at_least or 0) else None
 
     async def _load(self, session_id: SessionId, at_least: int, miss: Miss) -> Loaded | NotOurs:
         """Loads and fills, if the lease is ours."""

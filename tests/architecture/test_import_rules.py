@@ -33,6 +33,10 @@ VIOLATIONS = [
     ("procrastinate and psycopg are known to the queue adapter alone", "adapters/postgres/submissions.py", "import procrastinate"),
     ("procrastinate and psycopg are known to the queue adapter alone", "adapters/postgres/engine.py", "import psycopg"),
     ("adapters stand on the domain; only entrypoints stand on adapters' wiring", "adapters/queue/jobs.py", "import adapters.postgres"),
+    ("prometheus is known to the metrics alone", "adapters/redis_cache/stats.py", "import prometheus_client"),
+    ("limits is known to the rate limits alone", "adapters/memory/session_registry.py", "import limits"),
+    ("opentelemetry is known to the traces alone", "adapters/queue/jobs.py", "import opentelemetry"),
+    ("what parses uploads is known to the HTTP surface alone", "adapters/recordings/keys.py", "import streaming_form_data"),
     ("ezc3d is known to the c3d adapter alone", "adapters/memory/session_registry.py", "import ezc3d"),
 ]
 

@@ -17,6 +17,7 @@ from adapters.memory import (
     MemoryProcessingWorker,
     MemorySessionAnalyticsRepository,
     MemorySessionRegistry,
+    MemorySignalPreviews,
 )
 from adapters.postgres.patient_assignments import PostgresPatientAssignments
 from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
@@ -29,7 +30,8 @@ from adapters.recordings import ObstoreRecordingStore, RecordingPolicy, S3Access
 from adapters.recordings.places import Place
 from adapters.redis_cache.compose import cached
 from adapters.redis_cache.policy import CachePolicy
-from domain.ports import PatientAssignments, ProcessingWorker, SessionAnalyticsRepository, SessionRegistry
+from adapters.redis_cache.previews import PreviewPolicy, redis_previews
+from domain.ports import PatientAssignments, ProcessingWorker, SessionAnalyticsRepository, SessionRegistry, SignalPreviews
 from domain.processing import ProcessingPolicy
 from tests.contracts.processing import Queue
 from tests.s3 import S3Server, s3
@@ -144,3 +146,14 @@ def recordings(request: pytest.FixtureRequest, tmp_path: Path) -> KeptRecordings
     else:
         place = place_at(None, tmp_path, S3Access(), policy)
     return KeptRecordings(ObstoreRecordingStore(place, policy), place)
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def previews(request: pytest.FixtureRequest, redis_url: str, redis_prefix: str) -> AsyncIterator[SignalPreviews]:
+    """Each place for previews."""
+    if request.param == "memory":
+        yield MemorySignalPreviews()
+        return
+    kept = redis_previews(redis_url, redis_prefix, CachePolicy(command_s=2.0, connect_s=2.0), PreviewPolicy())
+    yield kept
+    await kept.aclose()

@@ -195,6 +195,22 @@ async def test_a_body_that_only_drips_is_refused_in_the_end() -> None:
     assert caught.value.status_code == 408
 
 
+async def test_what_a_route_leaves_of_a_body_is_dropped_before_its_answer() -> None:
+    left = [b"01", b"23", b"45"]
+    answered = await ask(BodyLimits(answering(401), default=BOUNDS, routes={}), "POST", pieces=left)
+    assert (answered.status, answered.header("connection")) == (401, None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "pieces"), [([(b"content-length", b"2000000")], [None]), ([], [b"0" * 700_000, b"0" * 700_000, None]), ([], [b"0", None])]
+)
+async def test_who_leaves_too_much_of_a_body_is_answered_and_cut_off(
+    headers: list[tuple[bytes, bytes]], pieces: list[bytes | None]
+) -> None:
+    answered = await ask(BodyLimits(answering(401), default=BOUNDS, routes={}), "POST", headers=headers, pieces=pieces)
+    assert (answered.status, answered.header("connection")) == (401, "close")
+
+
 async def test_a_route_may_have_bounds_of_its_own() -> None:
     assert len((await ask(limited(large=BodyBounds(bytes_max=100)), "POST", "/large", pieces=[b"0" * 100])).body) == 100
     with pytest.raises(BodyRefused):
