@@ -27,7 +27,7 @@ from adapters.http.policy import HttpPolicy
 from adapters.http.problems import UnforeseenErrors, answer_errors
 from adapters.http.representations import Representations
 from adapters.http.request_ids import RequestIds
-from adapters.http.schemas import ProblemDocument
+from adapters.http.schemas import ProblemDocument, problems
 from adapters.http.security_headers import SecurityHeaders
 from adapters.http.signals import SignalForms
 from adapters.http.tokens import Tokens, check_keys
@@ -139,5 +139,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(problem.pop("$defs", {}))
         schemas["ProblemDocument"] = problem
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                if "422" in operation["responses"]:  # FastAPI describes its own form of it, which is not what is answered.
+                    operation["responses"]["422"] = problems(422)[422]
         app.openapi_schema = document
     return app.openapi_schema
