@@ -27,6 +27,7 @@ from domain.session import SessionState
 from tests.contracts.processing import Practice, Queue
 from tests.contracts.test_processing_queue import PATIENCE_S, QUICK, ended, submitted
 from tests.patience import eventually
+from tests.proxies import Proxy
 from tests.strategies import some_session
 
 
@@ -129,6 +130,27 @@ async def test_a_worker_comes_back_after_its_connections_were_ended(queue: Queue
             await end_connections(fresh_engine)
             await ended(practice, sessions)
     assert await queue.jobs.depth() == 0
+
+
+async def test_a_worker_without_a_database_waits_and_stops_when_it_is_told(
+    queue: Queue, queue_connections: QueueConnections, fresh_database_url: str
+) -> None:
+    practice = Practice(queue.registry)
+    async with Proxy.to_postgres(fresh_database_url) as proxy:
+        connections = QueueConnections(database_url=proxy.postgres_url(fresh_database_url), connect_s=1.0, statement_s=1.0, pool_wait_s=1.0)
+        worker = ProcrastinateWorker(connections, replace(QUICK, drain_s=0.5), stalled_s=1.5, kept_hours=24)
+        working = asyncio.create_task(worker.run(practice, stop=(stop := asyncio.Event())))
+        await ended(practice, await submitted(queue, 1))
+        proxy.answering.clear()
+        sessions = await submitted(queue, 1)
+        await asyncio.sleep(2.0)  # Whatever is asked meanwhile gets no answer.
+        proxy.answering.set()
+        await ended(practice, sessions)
+        proxy.answering.clear()
+        stop.set()
+        async with asyncio.timeout(30):
+            await working
+        proxy.answering.set()
 
 
 async def test_a_job_whose_end_could_not_be_written_is_ended_later(queue: Queue, fresh_engine: AsyncEngine) -> None:
