@@ -22,6 +22,7 @@ from adapters.http.schemas import (
     State,
     problems,
 )
+from adapters.http.signals import SignalForms
 from domain.ports import PageKey, SessionAnalyticsRepository, SessionQuery, SessionRegistry
 from domain.session import SessionState
 from services.session_erasure import SessionErasure
@@ -108,3 +109,5 @@ async def erase_session(session: VisibleSession, viewer: Viewing, erasure: Erasu
     await erasure.erase(session.session_id)
     representations: Representations = request.app.state.representations
     representations.forget(session.session_id)
+    signal_forms: SignalForms = request.app.state.signal_forms
+    signal_forms.forget(session.session_id)

@@ -9,12 +9,11 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import psycopg
-import psycopg_pool
 from procrastinate.exceptions import ConnectorException
 
 from domain.errors import StorageError, StorageNotReady, StorageRefused, StorageUnavailable
 
-ERRORS: Final = (psycopg.Error, psycopg_pool.PoolTimeout, ConnectorException, OSError)
+ERRORS: Final = (psycopg.Error, ConnectorException, OSError)
 
 _KINDS: Final[tuple[tuple[type[BaseException], type[StorageError], str], ...]] = (
     (psycopg.errors.InsufficientPrivilege, StorageRefused, "PostgreSQL does not grant this user the rights the queue needs"),
@@ -48,6 +47,7 @@ class QueueConnections:
         statement_ms = round(self.statement_s * 1000)
         return {
             "connect_timeout": max(round(self.connect_s), 2),  # libpq takes whole seconds, two at least.
+            "tcp_user_timeout": statement_ms + 1000,  # A network that swallows everything is noticed.
             "application_name": "emg-sessions worker",
             "options": f"-c statement_timeout={statement_ms} -c lock_timeout={statement_ms} -c timezone=UTC",
         }
