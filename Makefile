@@ -36,6 +36,8 @@ bench: $(INSTALLED)  ## Measure the analysis, cached reads beside their peers, a
 	$(BIN)/python benchmarks/cache_hits.py
 	$(BIN)/python benchmarks/loop_stall.py
 	$(BIN)/python benchmarks/redis_outage.py
+	$(BIN)/python benchmarks/http_hot_route.py
+	$(BIN)/python benchmarks/signals.py
 
 lock: $(INSTALLED)  ## Renew requirements.lock from pyproject.toml (needs the package index)
 	$(BIN)/python -m pip install --quiet uv

@@ -28,6 +28,7 @@ from domain.ports import (
     Freshness,
     SaveReceipt,
     SessionAnalyticsRepository,
+    VersionAnswer,
 )
 from domain.session import SessionId
 
@@ -103,6 +104,12 @@ class ChaosSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed):
     ) -> DocumentAnswer | None:
         """See the port."""
         return await self._disturbed(lambda: self._inner.get_document(session_id, freshness=freshness, at_least=at_least))
+
+    async def get_version(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> VersionAnswer | None:
+        """See the port."""
+        return await self._disturbed(lambda: self._inner.get_version(session_id, freshness=freshness, at_least=at_least))
 
     async def save(self, analytics: SessionAnalytics) -> SaveReceipt:
         """See the port."""

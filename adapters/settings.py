@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain.errors import InvalidSettings
@@ -30,6 +30,14 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     redis_url: SecretStr | None = None
     data_dir: Path | None = None
+
+    # Recordings. None: a folder in DATA_DIR; of AWS_…: what the process's environment says, with all the other variables of that name.
+    recordings_url: str | None = None
+    recording_megabytes_max: PositiveFloat = 128.0
+    aws_access_key_id: SecretStr | None = None
+    aws_secret_access_key: SecretStr | None = None
+    aws_region: str | None = None
+    aws_endpoint_url: str | None = None
 
     # PostgreSQL.
     database_pool_size: PositiveInt = 10
@@ -64,6 +72,37 @@ class Settings(BaseSettings):
     mvc_threshold_percent: PositiveFloat = 75.0
     duration_threshold_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2000.0
 
+    # The processing of recordings that arrive.
+    worker_concurrency: PositiveInt = 2
+    worker_drain_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
+    worker_stalled_s: PositiveFloat = 30.0
+    processing_attempts_max: PositiveInt = 5
+    processing_backoff_s: PositiveFloat = 2.0
+    processing_backoff_s_max: PositiveFloat = 300.0
+    processing_jobs_kept_hours: PositiveInt = 168
+
+    # Who may ask over HTTP. Without keys this machine alone is served.
+    jwt_secret: SecretStr | None = None
+    jwt_jwks_url: str | None = None
+    jwt_jwks_file: Path | None = None
+    jwt_audience: str | None = None
+    jwt_issuer: str | None = None
+    jwt_role_claim: Annotated[str, Field(min_length=1)] = "role"
+    jwt_leeway_s: Annotated[float, Field(ge=0, le=120)] = 10.0
+    access_trust_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
+
+    # The webhook, and uploads.
+    webhook_secret: SecretStr | None = None
+    webhook_secret_previous: SecretStr | None = None
+    webhook_unsigned_allowed: bool = False
+    webhook_bucket: str | None = None
+    webhook_name_pattern: Annotated[str, Field(min_length=1)] = "*.c3d"
+    webhook_patient_pattern: Annotated[str, Field(min_length=1)] = "P[0-9]+"
+    uploads_per_minute_max: PositiveInt = 60
+    body_idle_s_max: PositiveFloat = 15.0
+    otel_exporter_otlp_endpoint: str | None = None
+    worker_metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
+
     # Logs, on standard error.
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     log_format: Literal["auto", "text", "json"] = "auto"
@@ -73,10 +112,11 @@ class Settings(BaseSettings):
     def _comma_separated(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("database_url", "redis_url", "data_dir", mode="before")
+    @field_validator("*", mode="before")
     @classmethod
-    def _empty_is_unset(cls, value: object) -> object:
-        return None if value == "" else value
+    def _empty_is_unset(cls, value: object, info: ValidationInfo) -> object:
+        may_be_unset = info.field_name is not None and cls.model_fields[info.field_name].default is None
+        return None if value == "" and may_be_unset else value
 
 
 def load_settings(**given: object) -> Settings:
@@ -86,5 +126,5 @@ def load_settings(**given: object) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0]).upper() if first["loc"] else "the settings"
-        shown = "" if name.endswith("_URL") else f", not {str(first['input'])[:60]!r}"
+        shown = "" if name.endswith(("_URL", "_SECRET", "_SECRET_PREVIOUS")) else f", not {str(first['input'])[:60]!r}"
         raise InvalidSettings(f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}{shown}") from None

@@ -8,12 +8,14 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
 from domain.errors import AnalysisFailed
 from domain.ports import Workers
+
+_NICENESS: Final = 10
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,7 +53,7 @@ class ProcessWorkers(Workers):
         return answer
 
     def _started_pool(self) -> ProcessPool:
-        pool = ProcessPool(max_workers=self._processes, context=_context(), initializer=_ignore_interrupts)
+        pool = ProcessPool(max_workers=self._processes, context=_context(), initializer=_behave)
         pool.schedule(_nothing)  # Pebble starts its processes at the first work.
         return pool
 
@@ -72,9 +74,12 @@ def _context() -> Any:
     return multiprocessing.get_context("spawn")
 
 
-def _ignore_interrupts() -> None:
+def _behave() -> None:
     # Ctrl-C goes to the whole process group; the parent alone decides what becomes of running work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # An analysis takes a second more or less; whoever waits for an answer on the same processors does not.
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)
 
 
 def _nothing() -> None:

@@ -2,7 +2,13 @@
 
 EmgSessionsError
 ├── InvalidRecording           a recording that cannot be analysed; nothing of it is stored
+├── InvalidRecordingKey        a name under which no recording may be stored
+├── RecordingTooLarge          more bytes than a recording may have; nothing of it is stored
+├── RecordingNotFound          the recording store has no such recording
 ├── InvalidSessionId           a text that is no session id
+├── UnknownChannel             the session has no such channel
+├── InvalidSignalRequest       a window, kind or number of points that no signal can be shown with
+├── Overloaded                 too much is being asked at once
 ├── InvalidParameters          analysis parameters that contradict each other or the recording
 ├── InvalidSettings            a setting that is missing, malformed or out of range
 ├── AnalysisFailed             the analysis ended without an answer (crashed, out of time); the recording may be sound
@@ -35,6 +41,25 @@ class InvalidRecording(EmgSessionsError):
         return f"{self.file_name}: {self.reason}"
 
 
+class InvalidRecordingKey(EmgSessionsError):
+    """No recording may be stored under this name."""
+
+
+class RecordingTooLarge(EmgSessionsError):
+    """There are more bytes than a recording may have. `bytes_max` is the limit."""
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(bytes_max)
+        self.bytes_max = bytes_max
+
+    def __str__(self) -> str:
+        return f"a recording may have {self.bytes_max} bytes at most (RECORDING_MEGABYTES_MAX)"
+
+
+class RecordingNotFound(EmgSessionsError):
+    """The recording store has no recording under this key."""
+
+
 class InvalidSessionId(EmgSessionsError):
     """The text is no session id."""
 
@@ -45,6 +70,29 @@ class InvalidSessionId(EmgSessionsError):
     def __str__(self) -> str:
         shown = self.text if len(self.text) <= 60 else f"{self.text[:60]}…"
         return f"{shown!r} is not a session id; one looks like 6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10"
+
+
+class UnknownChannel(EmgSessionsError):
+    """The session has no channel of this name. `names` are those there are."""
+
+    _SHOWN_MAX = 20
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(names)
+        self.names = names
+
+    def __str__(self) -> str:
+        more = len(self.names) - self._SHOWN_MAX
+        shown = ", ".join(repr(name[:40]) for name in self.names[: self._SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
+        return f"the session has no such channel; it has {shown}"
+
+
+class InvalidSignalRequest(EmgSessionsError):
+    """No signal can be shown so; the message names the parameter, and what it may be."""
+
+
+class Overloaded(EmgSessionsError):
+    """Too much is being asked at once: try again."""
 
 
 class InvalidParameters(EmgSessionsError):
@@ -85,3 +133,8 @@ class StorageNotReady(StorageError):
 
 class StoredDataInvalid(StorageError):
     """What the storage holds cannot be read as session analytics."""
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether processing the same recording again may go well. What is wrong with the recording itself stays wrong."""
+    return not isinstance(error, InvalidRecording | InvalidRecordingKey | RecordingTooLarge | InvalidParameters)

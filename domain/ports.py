@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import NDArray
+
 from domain.analytics import AnalysisParameters, SessionAnalytics
-from domain.emg.recording import Recording
-from domain.session import SessionId, TherapySession
+from domain.emg.recording import Recording, Signal
+from domain.session import SessionId, SessionState, TherapySession
+from domain.signals import SignalPreview
 
 P = ParamSpec("P")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 Coding = Literal["identity", "zstd", "gzip"]
 """How a document's bytes are coded, by its HTTP content coding."""
@@ -54,6 +61,16 @@ class DocumentAnswer:
 
     body: bytes
     coding: Coding
+    version: int
+    source: str
+    age_s: float
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VersionAnswer:
+    """Which version of the analytics there is; the rest as in AnalyticsAnswer."""
+
     version: int
     source: str
     age_s: float
@@ -102,6 +119,13 @@ class SessionAnalyticsRepository(Protocol):
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
     ) -> DocumentAnswer | None:
         """The analytics as stored bytes, for whoever passes them on undecoded; None as for `get`."""
+
+    @abstractmethod
+    async def get_version(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> VersionAnswer | None:
+        """The version that `get` would answer now, for whoever has a document already. Where the answer is at hand no document is read;
+        None as for `get`."""
 
     @abstractmethod
     async def save(self, analytics: SessionAnalytics) -> SaveReceipt:
@@ -162,21 +186,188 @@ class ChangeFeed(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class SessionQuery:
+    """Which sessions to list. None: any. `patients` is what the asker may see: an empty set sees nothing, None sees everything.
+
+    Recorded from (inclusive) and before (exclusive), in local time; sessions without a time of recording are in no such range.
+    """
+
+    patients: frozenset[str] | None = None
+    patient_code: str | None = None
+    state: SessionState | None = None
+    recorded_from: datetime | None = None
+    recorded_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PageKey:
+    """Where a page of sessions ended; the next begins after it."""
+
+    registered_at: datetime
+    session_id: SessionId
+
+
 @runtime_checkable
 class SessionRegistry(Protocol):
-    """Knows which sessions were recorded. Raises StorageError as the repository does."""
+    """Knows which sessions were recorded, and what became of them. Raises StorageError as the repository does.
+
+    A session's recording is known by its digest: two sessions never have the same one.
+    """
 
     @abstractmethod
     async def register(self, session: TherapySession) -> TherapySession:
-        """Registers a session once: if it is known already, what is known is returned and nothing changes."""
+        """Registers a session once: if its id or its digest is known already, what is known is returned and nothing changes."""
 
     @abstractmethod
     async def find(self, session_id: SessionId) -> TherapySession | None:
         """The session, or None if it was never registered."""
 
     @abstractmethod
+    async def find_by_recording(self, recording_sha256: str) -> TherapySession | None:
+        """The session whose recording has this digest, or None."""
+
+    @abstractmethod
     async def recent(self, limit: int) -> Sequence[TherapySession]:
         """The last registered sessions, newest first, `limit` at most."""
+
+    @abstractmethod
+    async def page(self, query: SessionQuery, *, limit: int, after: PageKey | None = None) -> Sequence[TherapySession]:
+        """The sessions that a query matches, newest registered first, `limit` at most, from after a key on. Duplicates are left out."""
+
+    @abstractmethod
+    async def identify(self, session_id: SessionId, recording_sha256: str, size_bytes: int) -> TherapySession | None:
+        """Notes the digest of a session's recording; the session as it is then, or None if it is not registered (any more).
+
+        If another session has this digest, this one becomes its duplicate: state and `same_as` say so. One that failed gives its digest
+        away instead: what it could not do, another may.
+        """
+
+    @abstractmethod
+    async def duplicates_of(self, session_id: SessionId) -> Sequence[TherapySession]:
+        """The sessions whose recording has the bytes of this one's, by `same_as`."""
+
+    @abstractmethod
+    async def keep(self, session_id: SessionId, recording_key: str) -> TherapySession | None:
+        """Notes where the recording is kept of a session that was processed from a file; the session as it is then.
+
+        A key that is known stays. None if the session is not registered.
+        """
+
+    @abstractmethod
+    async def note(
+        self,
+        session_id: SessionId,
+        state: SessionState,
+        *,
+        progress: float = 0.0,
+        failure: str | None = None,
+        recorded_at: datetime | None = None,
+    ) -> bool:
+        """Notes what became of a session; a `recorded_at` that is None leaves what is known. False if it is not registered (any more).
+
+        A session that is settled stays so, whatever a late worker says (domain/session.py, stays_settled).
+        """
+
+    @abstractmethod
+    async def forget(self, session_id: SessionId) -> bool:
+        """Erases a session; False if it was not registered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A session as the registry knows it now. `new` is False if it was known before."""
+
+    session: TherapySession
+    new: bool
+
+
+@runtime_checkable
+class ProcessingQueue(Protocol):
+    """Recordings that wait to be processed, by any worker, at least once each. Raises StorageError as the repository does."""
+
+    @abstractmethod
+    async def submit(self, session: TherapySession) -> Submitted:
+        """Registers a session and queues its processing, both or neither. A session that is known already, by its id or its digest, is
+        returned as it is, and nothing is queued; unless it failed: then it is received and queued again."""
+
+    @abstractmethod
+    async def depth(self) -> int:
+        """How many sessions wait for a worker."""
+
+
+class SessionProcessing(Protocol):
+    """What workers do with a queued session."""
+
+    @abstractmethod
+    async def process_session(self, session_id: SessionId) -> None:
+        """Processes a session, once or again: what is done already is not done twice. Raises what goes wrong (domain/errors.py)."""
+
+    @abstractmethod
+    async def give_up(self, session_id: SessionId, failure: str) -> None:
+        """Notes that a session will not be tried again, and why."""
+
+
+@runtime_checkable
+class ProcessingWorker(Protocol):
+    """Processes what is queued. Any number of them share the work, in one process or in many."""
+
+    @abstractmethod
+    async def run(self, processing: SessionProcessing, *, stop: asyncio.Event) -> None:
+        """Processes sessions until `stop` is set: then takes nothing new, and returns when what runs has ended or the drain's time is up.
+
+        What is not ended then, or ends with an error that may pass (domain/errors.py, may_pass), is tried again, by this worker or
+        another, a bounded number of times. After that, and after any other error, the session is given up. Cancellation ends what runs.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecording:
+    """A recording as the store keeps it."""
+
+    key: str
+    recording_sha256: str
+    size_bytes: int
+
+
+@runtime_checkable
+class RecordingStore(Protocol):
+    """Keeps recordings under keys: relative paths of printable characters, of which no part is empty or begins with a dot.
+
+    Raises InvalidRecordingKey for any other key, RecordingNotFound, RecordingTooLarge, and StorageUnavailable if the store fails.
+    """
+
+    @abstractmethod
+    async def put(self, key: str, chunks: AsyncIterable[bytes]) -> StoredRecording:
+        """Stores a recording whole or not at all, while it arrives; what was there before is replaced.
+
+        Raises RecordingTooLarge as soon as more has arrived than a recording may have.
+        """
+
+    @abstractmethod
+    def fetched(self, key: str) -> AbstractAsyncContextManager[Path]:
+        """The recording as a local file, for as long as the context lasts; to be read only."""
+
+    @abstractmethod
+    async def move(self, key: str, to: str) -> None:
+        """Gives a recording another key."""
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Erases a recording. Nothing happens if it is not there."""
+
+
+@runtime_checkable
+class PatientAssignments(Protocol):
+    """Which therapist treats which patient. One therapist a patient; therapists are known by the subject of their tokens."""
+
+    @abstractmethod
+    async def patients_of(self, therapist: str) -> frozenset[str]:
+        """The codes of the patients assigned to a therapist."""
+
+    @abstractmethod
+    async def assign(self, patient_code: str, therapist: str, *, unless_assigned: bool = False) -> str:
+        """Assigns a patient; who treats the patient then is returned: with `unless_assigned`, whoever did before."""
 
 
 @runtime_checkable
@@ -202,3 +393,129 @@ class Workers(Protocol):
 
         Raises AnalysisFailed if the worker died or ran out of time; other work is not affected. Cancellation ends the work.
         """
+
+
+@runtime_checkable
+class SignalReducer(Protocol):
+    """Leaves out the points of a signal that a plot of it does not need. Must be picklable: it works in worker processes."""
+
+    @abstractmethod
+    def reduce(self, values: Signal, points: int) -> NDArray[np.intp]:
+        """Which of the values, shape (samples,), to keep: rising, `points` at most, and of every stretch its least and its greatest.
+
+        Values that are no numbers are left out wherever there are others.
+        """
+
+
+@runtime_checkable
+class SignalPreviews(Protocol):
+    """Remembers previews for a while. What is remembered is right for ever; a failure to remember or to find costs making it again.
+
+    Never raises for a store that fails.
+    """
+
+    @abstractmethod
+    async def find(self, session_id: SessionId, key: str) -> SignalPreview | None:
+        """The preview with this key, or None."""
+
+    @abstractmethod
+    async def keep(self, session_id: SessionId, preview: SignalPreview) -> None:
+        """Remembers a preview, unless its session was erased since it began to be made, PREVIEW_S_MAX ago at most."""
+
+    @abstractmethod
+    async def erase(self, session_id: SessionId) -> bool:
+        """Forgets all previews of a session, for good. False: not yet, as the store does not answer; it is done once it does."""
+
+
+class Landed(Protocol[T_co]):
+    """What a piece of work brought."""
+
+    @property
+    @abstractmethod
+    def result(self) -> T_co:
+        """Its result."""
+
+    @property
+    @abstractmethod
+    def joined(self) -> bool:
+        """Whether it had begun before this caller came."""
+
+
+class SharedWork(Protocol[T]):
+    """One piece of work for many who want it."""
+
+    @abstractmethod
+    async def join(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> Landed[T]:
+        """What the work under way for this key brings, or this work, begun now. Failures reach everybody who waits."""
+
+
+HealthStatus = Literal["healthy", "degraded", "unhealthy"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartHealth:
+    """How a part of the system does. healthy: as promised; degraded: it answers, and something is amiss; unhealthy: it does not answer.
+
+    `reason` is a sentence for an operator, None if healthy. `facts` are figures by name, their units last in the names; no addresses.
+    """
+
+    status: HealthStatus
+    reason: str | None = None
+    facts: Mapping[str, str | int | float | None] = field(default_factory=dict)
+
+
+@runtime_checkable
+class WatchedPart(Protocol):
+    """A part of the system that can be looked at."""
+
+    @abstractmethod
+    async def look(self) -> PartHealth:
+        """How it does now, in a round trip or two. May raise StorageError: then it is unhealthy."""
+
+
+@runtime_checkable
+class Traces(Protocol):
+    """Tells a collector what was done as part of what, and how long it took. Never raises, never waits, and may do nothing at all."""
+
+    @abstractmethod
+    def span(self, name: str, *, within: str | None = None, **facts: str | int | float) -> AbstractContextManager[None]:
+        """Something that is done, for as long as the context lasts: part of what surrounds it, or of `within`, as `here` gave it elsewhere.
+
+        `facts` hold no patient data. What is raised inside ends the span as failed, by its type's name, and goes on.
+        """
+
+    @abstractmethod
+    def here(self) -> str | None:
+        """What is being done now, as a text (W3C `traceparent`) that may travel to another process; None if nothing is traced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a caller may still do: `remaining` of `limit` in a window of `window_s`, which begins anew in `reset_s` seconds."""
+
+    granted: bool
+    limit: int
+    remaining: int
+    reset_s: int
+    window_s: int
+
+
+@runtime_checkable
+class RateLimit(Protocol):
+    """Bounds how often somebody may do something. Raises nothing: where it cannot count, it counts less exactly."""
+
+    @abstractmethod
+    async def take(self, caller: str) -> Allowance:
+        """One more by this caller, if it is granted."""
+
+
+class ProcessingMeter(Protocol):
+    """Takes note of what is processed. Never raises, never waits."""
+
+    @abstractmethod
+    def job_ended(self, outcome: str) -> None:
+        """An attempt at a session ended: completed, failed (it may be tried again), or the session was given_up."""
+
+    @abstractmethod
+    def analysed(self, seconds: float) -> None:
+        """A recording was read and analysed."""

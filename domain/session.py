@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Final, NewType
 from uuid import UUID, uuid5
 
@@ -27,6 +28,15 @@ def session_id_of(recording_sha256: str) -> SessionId:
     return SessionId(uuid5(_SESSION_NAMESPACE, recording_sha256.lower()))
 
 
+def session_id_of_object(bucket: str, name: str, revision: str) -> SessionId:
+    """The id of the session of a recording whose bytes are not known yet: an object in a storage bucket.
+
+    `revision` tells the contents of one name apart (an object id, an ETag). The same object is the same session, however often its arrival
+    is told.
+    """
+    return SessionId(uuid5(_SESSION_NAMESPACE, "\0".join(("object", bucket, name, revision))))
+
+
 def parse_session_id(text: str) -> SessionId:
     """The session id that a person or a program wrote as text.
 
@@ -38,16 +48,49 @@ def parse_session_id(text: str) -> SessionId:
     return SessionId(UUID(stripped))
 
 
+class SessionState(Enum):
+    """What has become of a session's recording.
+
+    received: it waits for a worker; processing: one is at work; completed: its analytics are stored; failed: it cannot be analysed, and
+    `TherapySession.failure` says why; duplicate: its bytes are those of the session `TherapySession.same_as`.
+    """
+
+    RECEIVED = "received"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    DUPLICATE = "duplicate"
+
+
+def stays_settled(now: SessionState, noted: SessionState) -> bool:
+    """Whether a session keeps its state although another is noted.
+
+    What is completed or a duplicate does not go back to processing or failed: only a worker that was frozen, and has been replaced, says
+    so. It can be received again.
+    """
+    settled = now in (SessionState.COMPLETED, SessionState.DUPLICATE)
+    return settled and noted in (SessionState.PROCESSING, SessionState.FAILED)
+
+
 @dataclass(frozen=True, slots=True)
 class TherapySession:
     """One recorded session, as the registry knows it.
 
-    `recorded_at` is local time at the place of recording: recordings name no time zone. `registered_at` is UTC.
+    `recording_sha256` and `size_bytes` are None until the recording has been read once. `recorded_at` is local time at the place of
+    recording: recordings name no time zone. `registered_at` is UTC. `patient_code` is a pseudonym, and never changes once registered.
+    `recording_key` is the recording's name in the recording store; None if it was processed from a file and not kept. `progress` is the
+    share of the processing that is done, 0 to 1.
     """
 
     session_id: SessionId
     file_name: str
-    recording_sha256: str
-    size_bytes: int
+    recording_sha256: str | None
+    size_bytes: int | None
     recorded_at: datetime | None
     registered_at: datetime
+    patient_code: str | None = None
+    recording_key: str | None = None
+    state: SessionState = SessionState.RECEIVED
+    progress: float = 0.0
+    failure: str | None = None
+    same_as: SessionId | None = None

@@ -23,7 +23,7 @@ from domain.analytics import (
     Statistics,
     WindowStatistics,
 )
-from domain.session import SessionId, TherapySession
+from domain.session import SessionId, SessionState, TherapySession
 
 
 def examples(count: int) -> settings:
@@ -126,6 +126,9 @@ def some_session(session_id: SessionId | None = None, **changes: Any) -> Therapy
         size_bytes=5_000_000_000,
         recorded_at=datetime(2025, 3, 10, 11, 50, 16, 578_123),  # noqa: DTZ001 - recordings name no time zone
         registered_at=datetime(2025, 3, 11, 8, 30, 1, 1, tzinfo=UTC),
+        patient_code="P-Ü→1",
+        recording_key="c3d/P-1/Größe →1.c3d",
+        state=SessionState.RECEIVED,
     )
     return replace(session, **changes)
 

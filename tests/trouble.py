@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeVar
 
 from domain.analytics import SessionAnalytics
 from domain.errors import StorageUnavailable
-from domain.ports import AnalyticsAnswer, DeleteReceipt, DocumentAnswer, Freshness, SaveReceipt, SessionAnalyticsRepository
+from domain.ports import AnalyticsAnswer, DeleteReceipt, DocumentAnswer, Freshness, SaveReceipt, SessionAnalyticsRepository, VersionAnswer
 from domain.session import SessionId
 from tests.proxies import Proxy
 
@@ -97,6 +97,11 @@ class PatientRepository(SessionAnalyticsRepository):
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
     ) -> DocumentAnswer | None:
         return await self._patiently(lambda: self._inner.get_document(session_id, freshness=freshness, at_least=at_least))
+
+    async def get_version(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> VersionAnswer | None:
+        return await self._patiently(lambda: self._inner.get_version(session_id, freshness=freshness, at_least=at_least))
 
     async def save(self, analytics: SessionAnalytics) -> SaveReceipt:
         receipt = await self._patiently(lambda: self._inner.save(analytics))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -60,6 +60,52 @@ def demo(
     from adapters.entrypoints import console, demo
 
     raise typer.Exit(console.run(partial(demo.command, paths=paths or [], reads=reads)))
+
+
+@app.command(epilog="Example: emg-sessions serve --port 8080")
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen at; any but this machine's own needs keys (JWT_SECRET).")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0: any that is free, which is printed.")] = 8000,
+    worker: Annotated[bool, typer.Option(help="Also process what arrives. Without it, run `emg-sessions worker` beside.")] = True,
+) -> None:
+    """Serve the API. Without keys for bearer tokens, this machine alone is answered.
+
+    Exit code 0: it was told to end; 2: wrong usage or settings; 3: the storage failed.
+    """
+    from adapters.entrypoints import console, serve
+
+    raise typer.Exit(console.run(partial(serve.command, host=host, port=port, with_worker=worker), loop_factory=serve.new_event_loop))
+
+
+@app.command(epilog="Example: emg-sessions token --role therapist --subject anna")
+def token(
+    role: Annotated[str, typer.Option(help="therapist, researcher or admin.")] = "admin",
+    subject: Annotated[str, typer.Option(help="Whose token it is; patients are assigned to subjects.")] = "local",
+    hours: Annotated[float, typer.Option(min=0.01, max=24.0 * 365, help="Hours until it expires.")] = 8.0,
+) -> None:
+    """Print a bearer token signed with JWT_SECRET, for local use. Whoever has the secret can be anybody."""
+    from adapters.entrypoints import console, token
+    from domain.access import Role
+
+    if role not in {each.value for each in Role}:
+        raise typer.BadParameter("must be therapist, researcher or admin", param_hint="--role")
+    raise typer.Exit(console.run(partial(token.command, subject=subject, role=Role(role), hours=hours)))
+
+
+@app.command(epilog="Example: emg-sessions worker --concurrency 4")
+def worker(
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Recordings processed at once; WORKER_CONCURRENCY if not given.", show_default=False)
+    ] = None,
+) -> None:
+    """Process the recordings that were uploaded or announced, until SIGTERM or Ctrl-C. Any number of workers share the work.
+
+    Told to stop, it ends what it is processing and takes nothing new; told twice, it stops at once. Nothing is lost, whatever ends it.
+    """
+    from adapters.entrypoints import console, worker
+
+    given: dict[str, Any] = {} if concurrency is None else {"worker_concurrency": concurrency}
+    raise typer.Exit(console.run(worker.command, **given))
 
 
 @db.command()

@@ -19,6 +19,7 @@ from container import Container, running
 from domain.errors import EmgSessionsError, InvalidSettings, StorageError
 
 T = TypeVar("T")
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 # Results go to standard output and nothing else does, so that it can be piped; progress and complaints go to standard error.
 out: Final = Console(highlight=False)
@@ -36,12 +37,16 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-def run(command: Callable[[Container, Settings], Awaitable[T]]) -> T:
-    """Runs a command with the container open. A failure ends in one sentence on standard error and an exit code, not in a traceback."""
+def run(command: Callable[[Container, Settings], Awaitable[T]], *, loop_factory: LoopFactory | None = None, **given: object) -> T:
+    """Runs a command with the container open. A failure ends in one sentence on standard error and an exit code, not in a traceback.
+
+    Settings that are `given`, by options of the command, go before the environment's.
+    """
     try:
-        settings = load_settings()
+        settings = load_settings(**given)
         configure_logs(settings.log_level, settings.log_format)
-        return asyncio.run(_within(settings, command))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(_within(settings, command))
     except InvalidSettings as error:
         fail(str(error), ExitCode.USAGE)
     except StorageError as error:

@@ -19,6 +19,7 @@ _BY_SQLSTATE: Final[dict[str, tuple[type[StorageError], str]]] = {
     "42501": (StorageRefused, "PostgreSQL does not grant this user the rights it needs; run as the tables' owner, or GRANT them"),
     "42P01": (StorageNotReady, "the tables are not there; run: emg-sessions db upgrade"),
     "42703": (StorageNotReady, "the tables are older than this program; run: emg-sessions db upgrade"),
+    "42704": (StorageNotReady, "the tables are older than this program; run: emg-sessions db upgrade"),
     "42883": (StorageNotReady, "the tables are older than this program; run: emg-sessions db upgrade"),
     "3F000": (StorageNotReady, "the schema is not there; run: emg-sessions db upgrade"),
     "57014": (StorageUnavailable, "PostgreSQL did not finish within DATABASE_STATEMENT_TIMEOUT_S"),

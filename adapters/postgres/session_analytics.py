@@ -33,6 +33,7 @@ from domain.ports import (
     Freshness,
     SaveReceipt,
     SessionAnalyticsRepository,
+    VersionAnswer,
 )
 from domain.session import SessionId
 
@@ -50,6 +51,11 @@ _READ_MANY: Final = _READ.where(analytics_t.c.session_id == sa.any_(sa.bindparam
 _READ_VERSIONS: Final = sa.select(version_t.c.session_id, version_t.c.version).where(
     version_t.c.session_id == sa.any_(sa.bindparam("session_ids", type_=postgresql.ARRAY(sa.Uuid)))
 )
+_READ_PRESENT_VERSION: Final = (
+    sa.select(version_t.c.version)
+    .join(analytics_t, version_t.c.session_id == analytics_t.c.session_id)
+    .where(analytics_t.c.session_id == sa.bindparam("session_id", type_=sa.Uuid))
+)  # fmt: skip
 _READ_VERSION: Final = sa.select(version_t.c.version).where(version_t.c.session_id == sa.bindparam("session_id", type_=sa.Uuid))
 
 
@@ -124,6 +130,13 @@ class PostgresSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed)
         if answer is None:
             return None
         return DocumentAnswer(document.encode(answer.analytics), "identity", answer.version, answer.source, answer.age_s)
+
+    async def get_version(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> VersionAnswer | None:
+        """See the port. The document stays where it is."""
+        rows = await self._read(_READ_PRESENT_VERSION, {"session_id": session_id})
+        return VersionAnswer(rows[0].version, source="postgres", age_s=0.0) if rows else None
 
     async def save(self, analytics: SessionAnalytics) -> SaveReceipt:
         """See the port."""

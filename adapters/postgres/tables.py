@@ -24,12 +24,29 @@ therapy_session: Final = sa.Table(
     "therapy_session",
     metadata,
     sa.Column("session_id", sa.Uuid, primary_key=True),
-    sa.Column("recording_sha256", sa.Text, nullable=False, unique=True),
+    sa.Column("recording_sha256", sa.Text, unique=True),
     sa.Column("file_name", sa.Text, nullable=False),
-    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger),
     sa.Column("recorded_at", sa.DateTime(timezone=False)),
     sa.Column("registered_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("patient_code", sa.Text),
+    sa.Column("recording_key", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("progress", sa.Double, nullable=False),
+    sa.Column("failure", sa.Text),
+    sa.Column("same_as", sa.Uuid),
+    sa.CheckConstraint("state IN ('received', 'processing', 'completed', 'failed', 'duplicate')", name="ck_therapy_session_state"),
     sa.Index("ix_therapy_session_registered_at", sa.text("registered_at DESC"), sa.text("session_id DESC")),
+    sa.Index("ix_therapy_session_patient_code", "patient_code", sa.text("registered_at DESC"), sa.text("session_id DESC")),
+    sa.Index("ix_therapy_session_same_as", "same_as", postgresql_where=sa.text("same_as IS NOT NULL")),
+)
+
+patient_assignment: Final = sa.Table(
+    "patient_assignment",
+    metadata,
+    sa.Column("patient_code", sa.Text, primary_key=True),
+    sa.Column("therapist", sa.Text, nullable=False),
+    sa.Index("ix_patient_assignment_therapist", "therapist"),
 )
 
 # The document is the truth; the other columns are PostgreSQL's own extracts of it, for listing and for researchers' WHERE clauses.

@@ -33,9 +33,9 @@ class ReadMoment(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(slots=True, eq=False)
 class NearCopy:
-    """An entry with its payload decoded; `analytics` None: the session has none.
+    """An entry with its payload decoded; `analytics` None: the session has none, or nobody asked for more than the payload yet.
 
-    How long it is trusted is the one thing about it that changes. `header` is what Redis has of it as long as it is current.
+    How long it is trusted and whether it is decoded is all about it that changes. `header` is what Redis has of it while it is current.
     """
 
     entry: Entry
@@ -77,7 +77,7 @@ class NearCache:
         """A copy of whatever age, for when there is nothing better."""
         return self._copies.get(session_id)
 
-    def decoded(self, entry: Entry) -> NearCopy | None:
+    def same(self, entry: Entry) -> NearCopy | None:
         """The copy of just this entry, if there is one: same version, same epoch, same filling."""
         copy = self._copies.get(entry.session_id)
         if copy is None or copy.entry.version != entry.version or copy.entry.epoch != entry.epoch:

@@ -34,7 +34,7 @@ from adapters.redis_cache.stats import CacheStats
 from adapters.redis_cache.truth import Truth
 from domain.analytics import SessionAnalytics
 from domain.errors import StorageError, StorageUnavailable
-from domain.ports import AnalyticsAnswer, DeleteReceipt, DocumentAnswer, Freshness, SaveReceipt, SessionAnalyticsRepository
+from domain.ports import AnalyticsAnswer, DeleteReceipt, DocumentAnswer, Freshness, SaveReceipt, SessionAnalyticsRepository, VersionAnswer
 from domain.session import SessionId
 
 # Of a damaged entry not even the version can be trusted.
@@ -147,16 +147,19 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
     ) -> AnalyticsAnswer | None:
         """See the port."""
         began_s = self.stats.clock()
-        if freshness is Freshness.BOUNDED and (copy := self._near.trusted(session_id, at_least)) is not None:
+        if freshness is Freshness.BOUNDED and (copy := self._near.trusted(session_id, at_least)) is not None and await self._ready(copy):
             self.stats.near_hit(session_id, began_s)
             return self._answer(copy, "near")
         for _ in range(_DAMAGED_MAX):
             began = self._near.read_begins()
             match await self._read_or_stale(session_id, freshness, at_least):
                 case NearCopy() as copy:
-                    self._near.confirm(copy, began)
-                    self.stats.took("redis", began_s)
-                    return self._answer(copy, "redis")
+                    if await self._ready(copy):
+                        self._near.confirm(copy, began)
+                        self.stats.took("redis", began_s)
+                        return self._answer(copy, "redis")
+                    self._near.drop(session_id)
+                    await self._drop_damaged(session_id)
                 case Entry() as entry:
                     if (decoded := await self._decoded(entry, began)) is not None:
                         self.stats.took("redis", began_s)
@@ -182,12 +185,49 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
                 return self._document(copy.entry, "redis")
             case Entry() as entry:
                 self.stats.took("redis", began_s)
+                self._near.keep(self._near.same(entry) or NearCopy(entry, None), began)
                 return self._document(entry, "redis")
             case None:
                 return None
             case answer:
                 body = document.encode(answer.analytics)
                 return DocumentAnswer(body, "identity", answer.version, answer.source, answer.age_s, answer.stale)
+
+    async def get_version(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> VersionAnswer | None:
+        """See the port. Where a copy is near, Redis is asked for the header alone; what is missing is filled, as by any read."""
+        began_s = self.stats.clock()
+        if freshness is Freshness.BOUNDED and (copy := self._near.trusted(session_id, at_least)) is not None:
+            self.stats.near_hit(session_id, began_s)
+            return self._version(copy.entry, "near")
+        began = self._near.read_begins()
+        match await self._look_up(session_id, at_least):
+            case NearCopy() as copy:
+                self.stats.hit(copy.entry)
+                self.stats.took("redis", began_s)
+                self._near.confirm(copy, began)
+                return self._version(copy.entry, "redis")
+            case Entry() as entry:
+                self.stats.hit(entry)
+                self.stats.took("redis", began_s)
+                self._near.keep(self._near.same(entry) or NearCopy(entry, None), began)
+                return self._version(entry, "redis")
+            case Bypass(reason):
+                self.stats.bypassed(reason)
+                try:
+                    return await self._truth.get_version(session_id)
+                except StorageUnavailable:
+                    if self._policy.fail_safe_s <= 0 or (stale := await self._stale(session_id, at_least)) is None:
+                        raise
+                    return VersionAnswer(stale.version, stale.source, stale.age_s, stale=True)
+        match await self._read_or_stale(session_id, freshness, at_least):
+            case NearCopy(entry=entry) | (Entry() as entry):
+                return self._version(entry, "redis")
+            case None:
+                return None
+            case answer:
+                return VersionAnswer(answer.version, answer.source, answer.age_s, answer.stale)
 
     async def get_many(
         self, session_ids: Collection[SessionId], *, freshness: Freshness = Freshness.BOUNDED
@@ -198,7 +238,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         asked: list[SessionId] = []
         for session_id in wanted:
             copy = self._near.trusted(session_id, None) if freshness is Freshness.BOUNDED else None
-            if copy is None:
+            if copy is None or not await self._ready(copy):
                 asked.append(session_id)
                 continue
             self.stats.near_hit(session_id, None)
@@ -425,6 +465,8 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         """What this process or Redis still has, heartbeat or not, if it is not too old."""
         keys = self._relay.keys
         copy, source = self._near.held(session_id), "near"
+        if copy is not None and not await self._ready(copy):
+            copy = None
         if copy is None and keys is not None:
             values = await self._server.read([keys.entry(session_id)])
             entry = None if isinstance(values, Unavailable) or values[0] is None else unpack(values[0], session_id)
@@ -471,14 +513,18 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
 
     async def _decoded(self, entry: Entry, began: ReadMoment) -> NearCopy | None:
         """The entry with its payload decoded, which then stays near; None if it cannot be decoded."""
-        copy = self._near.decoded(entry)
-        if copy is None:
-            analytics = None if entry.payload is None else await self._codec.analytics(entry)
-            if analytics is None and entry.payload is not None:
-                return None
-            copy = NearCopy(entry, analytics)
+        copy = self._near.same(entry) or NearCopy(entry, None)
+        if not await self._ready(copy):
+            return None
         self._near.keep(copy, began)
         return copy
+
+    async def _ready(self, copy: NearCopy) -> bool:
+        """Decodes a copy that so far was only passed on; False if it is no document of ours."""
+        if copy.analytics is not None or copy.entry.payload is None:
+            return True
+        copy.analytics = await self._codec.analytics(copy.entry)
+        return copy.analytics is not None
 
     def _answer(self, copy: NearCopy, source: str) -> AnalyticsAnswer | None:
         if copy.analytics is None:
@@ -489,6 +535,11 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         if entry.payload is None:
             return None
         return DocumentAnswer(entry.payload, entry.coding, entry.version, source, self._codec.age_s(entry))
+
+    def _version(self, entry: Entry, source: str) -> VersionAnswer | None:
+        if entry.payload is None:
+            return None
+        return VersionAnswer(entry.version, source, self._codec.age_s(entry))
 
     async def _invalidate(self, session_id: SessionId, version: int | None) -> bool:
         """Drops what is older than the version (None: anything), and voids the lease. Whether Redis acknowledged; if it did not, the relay

@@ -11,7 +11,7 @@ from adapters.redis_cache.flights import Flights
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.stats import CacheStats
 from domain.errors import StorageError, StorageUnavailable
-from domain.ports import AnalyticsAnswer, DocumentAnswer, Freshness, SessionAnalyticsRepository
+from domain.ports import AnalyticsAnswer, DocumentAnswer, Freshness, SessionAnalyticsRepository, VersionAnswer
 from domain.session import SessionId
 
 
@@ -43,6 +43,11 @@ class Truth:
         """The document, by a read that begins after this call."""
         async with self._place():
             return await self._inner.get_document(session_id, freshness=Freshness.FRESH)
+
+    async def get_version(self, session_id: SessionId) -> VersionAnswer | None:
+        """The version alone, by a read that begins after this call."""
+        async with self._place():
+            return await self._inner.get_version(session_id, freshness=Freshness.FRESH)
 
     async def get_many(self, session_ids: Sequence[SessionId]) -> dict[SessionId, AnalyticsAnswer]:
         """One read that begins after this call."""

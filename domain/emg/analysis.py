@@ -27,15 +27,19 @@ from domain.emg.recording import Channel, Recording, Signal
 from domain.emg.spectrum import fatigue_indices, frequencies_hz, mean_power_frequencies_hz, median_frequencies_hz, power_spectra
 from domain.emg.windows import mean_absolute_values, overlapping_windows, root_mean_squares, standard_deviations, statistics
 from domain.errors import InvalidParameters, InvalidRecording
-from domain.session import session_id_of
+from domain.session import SessionId, session_id_of
 
 _FLAT: Final = 1e-10  # Standard deviation below which a signal carries no EMG, in whatever unit; electrodes have more noise.
 _AMPLITUDE_MAX: Final = 1e100  # No amplifier gives more; below it, squares and fifth powers of frequencies cannot overflow.
 _CHANNELS_SHOWN: Final = 5
 
 
-def analyse(recording: Recording, parameters: AnalysisParameters, *, processed_at: datetime) -> SessionAnalytics:
+def analyse(
+    recording: Recording, parameters: AnalysisParameters, *, processed_at: datetime, session_id: SessionId | None = None
+) -> SessionAnalytics:
     """Everything the analysis finds in a recording. Channels come in sorted order of names; the result holds no NaN and no infinity.
+
+    `session_id` None: the session's identity is that of the recording's bytes.
 
     A channel that cannot be analysed is kept, with None for its metrics and the reasons in `problems`. Raises InvalidRecording if no
     channel can be analysed, InvalidParameters if the parameters do not fit the sampling rate.
@@ -55,7 +59,7 @@ def analyse(recording: Recording, parameters: AnalysisParameters, *, processed_a
         raise InvalidRecording(facts.file_name, _no_usable_channel(obstacles))
     return SessionAnalytics(
         schema=1,
-        session_id=session_id_of(facts.sha256),
+        session_id=session_id or session_id_of(facts.sha256),
         recording=facts,
         parameters=parameters,
         channels=tuple(channels),

@@ -29,6 +29,7 @@ from domain.ports import (
     Freshness,
     SaveReceipt,
     SessionAnalyticsRepository,
+    VersionAnswer,
 )
 from domain.session import SessionId
 from tests.stores import closed_port, engine
@@ -96,6 +97,12 @@ class WatchedRepository(SessionAnalyticsRepository, ChangeFeed):
     ) -> DocumentAnswer | None:
         await self._pass(session_id)
         return await self.inner.get_document(session_id, freshness=freshness, at_least=at_least)
+
+    async def get_version(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> VersionAnswer | None:
+        await self._pass(session_id)
+        return await self.inner.get_version(session_id, freshness=freshness, at_least=at_least)
 
     async def save(self, analytics: SessionAnalytics) -> SaveReceipt:
         return await self.inner.save(analytics)

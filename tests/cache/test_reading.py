@@ -13,6 +13,7 @@ from adapters import document
 from adapters.redis_cache.entry import unpack
 from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.policy import CachePolicy
+from adapters.redis_cache.reads import CoalescedReads
 from domain.ports import Freshness
 from tests.cache.conftest import QUIET, Caches, WatchedRepository, all_keys
 from tests.proxies import Proxy, redis_commands
@@ -141,6 +142,50 @@ async def test_a_document_is_decoded_once_a_hit_and_never_to_be_passed_on(caches
     assert len(decoded) == 1
     await cache.get_document(analytics.session_id)
     assert len(decoded) == 1
+
+
+async def test_a_document_that_was_passed_on_stays_near_and_is_decoded_when_somebody_reads_it(
+    caches: Caches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analytics = some_analytics()
+    await (await caches.open()).save(analytics)
+    cache = await caches.open(replace(QUIET, near_trust_s=60.0, near_entries_max=10))
+    sources = []
+    for _ in range(2):
+        passed_on = await cache.get_document(analytics.session_id)
+        assert passed_on is not None
+        sources.append(passed_on.source)
+    assert sources == ["redis", "near"]
+    for _ in range(2):
+        read = await cache.get(analytics.session_id)
+        assert read is not None
+        assert (read.source, read.analytics) == ("near", analytics)
+    many = await cache.get_many([analytics.session_id])
+    assert many[analytics.session_id].analytics == analytics
+
+
+async def test_the_version_of_what_is_near_is_read_from_the_header(
+    caches: Caches, truth: WatchedRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analytics = some_analytics()
+    cache = await caches.open(replace(QUIET, near_trust_s=60.0, near_entries_max=10))
+    receipt = await cache.save(analytics)
+    truth.reads.clear()
+    monkeypatch.setattr(CoalescedReads, "read", None)  # Nobody may ask for whole entries.
+    for freshness, source in ((Freshness.FRESH, "redis"), (Freshness.BOUNDED, "near")):
+        version = await cache.get_version(analytics.session_id, freshness=freshness, at_least=receipt.version)
+        assert version is not None
+        assert (version.version, version.source) == (receipt.version, source)
+    assert not truth.reads
+
+
+async def test_without_redis_the_version_alone_is_asked_of_the_truth(caches: Caches, truth: WatchedRepository, closed_port: int) -> None:
+    analytics = some_analytics()
+    cache = await caches.open(url=f"redis://127.0.0.1:{closed_port}/0")
+    receipt = await cache.save(analytics)
+    version = await cache.get_version(analytics.session_id)
+    assert version is not None
+    assert (version.version, version.source) == (receipt.version, "memory")
 
 
 async def test_absence_is_remembered_until_the_session_is_saved(caches: Caches, truth: WatchedRepository) -> None:

@@ -231,7 +231,7 @@ def test_a_database_without_our_tables_names_the_command(tmp_path: Path, fresh_d
     shown = run("show", UNKNOWN)
     assert shown.code == STORAGE
     assert "emg-sessions db upgrade" in shown.err
-    assert "revision 0001" in run("db", "upgrade").out
+    assert "revision 0002" in run("db", "upgrade").out
     assert "up to date" in run("db", "upgrade").out
     assert run("show", UNKNOWN).code == SOME_FAILED
 

@@ -6,24 +6,46 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.chaos import Chaos, ChaosSessionAnalyticsRepository
-from adapters.memory import MemorySessionAnalyticsRepository, MemorySessionRegistry
+from adapters.memory import (
+    MemoryPatientAssignments,
+    MemoryProcessingQueue,
+    MemoryProcessingWorker,
+    MemorySessionAnalyticsRepository,
+    MemorySessionRegistry,
+    MemorySignalPreviews,
+)
+from adapters.postgres.patient_assignments import PostgresPatientAssignments
 from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
 from adapters.postgres.session_registry import PostgresSessionRegistry
+from adapters.postgres.submissions import PostgresSubmissions
+from adapters.queue.connections import QueueConnections
+from adapters.queue.jobs import ProcrastinateProcessingQueue
+from adapters.queue.worker import ProcrastinateWorker
+from adapters.recordings import ObstoreRecordingStore, RecordingPolicy, S3Access, memory_place, place_at
+from adapters.recordings.places import Place
 from adapters.redis_cache.compose import cached
 from adapters.redis_cache.policy import CachePolicy
-from domain.ports import SessionAnalyticsRepository, SessionRegistry
-from tests.stores import closed_port, engine
+from adapters.redis_cache.previews import PreviewPolicy, redis_previews
+from domain.ports import PatientAssignments, ProcessingWorker, SessionAnalyticsRepository, SessionRegistry, SignalPreviews
+from domain.processing import ProcessingPolicy
+from tests.contracts.processing import Queue
+from tests.s3 import S3Server, s3
+from tests.stores import closed_port, engine, fresh_engine, queue_connections
 from tests.trouble import PatientRepository, TroubledProxy, flap
 
-__all__ = ["closed_port", "engine"]
+__all__ = ["closed_port", "engine", "fresh_engine", "queue_connections", "s3"]
 
 BATCH_MAX: Final = 20
+RECORDING_BYTES_MAX: Final = 3_000_000
 
 TRUTHS: Final = ("memory", "postgres")
 CACHES: Final = ("", "redis over ", "uncompressed redis over ", "unreachable redis over ", "unreachable uncompressed redis over ")
@@ -80,3 +102,81 @@ async def store(request: pytest.FixtureRequest, engine: AsyncEngine) -> Any:
     name: str = request.param
     stored: Any = PostgresSessionAnalyticsRepository(engine) if name.endswith("postgres") else MemorySessionAnalyticsRepository()
     return ChaosSessionAnalyticsRepository(stored) if "chaos" in name else stored
+
+
+@pytest.fixture(params=TRUTHS)
+async def assignments(request: pytest.FixtureRequest, engine: AsyncEngine) -> PatientAssignments:
+    """Each keeper of assignments."""
+    return PostgresPatientAssignments(engine) if request.param == "postgres" else MemoryPatientAssignments()
+
+
+@pytest.fixture(params=TRUTHS)
+def queue(request: pytest.FixtureRequest) -> Queue:
+    """Each queue, empty, with its registry and its workers."""
+    if request.param == "memory":
+        registry = MemorySessionRegistry()
+        shared = MemoryProcessingQueue(registry)
+
+        def memory_worker(policy: ProcessingPolicy) -> ProcessingWorker:
+            return MemoryProcessingWorker(shared, policy)
+
+        return Queue(registry, shared, memory_worker)
+    fresh_engine: AsyncEngine = request.getfixturevalue("fresh_engine")
+    connections: QueueConnections = request.getfixturevalue("queue_connections")
+
+    def worker(policy: ProcessingPolicy) -> ProcessingWorker:
+        return ProcrastinateWorker(connections, policy, stalled_s=30.0, kept_hours=1)
+
+    return Queue(PostgresSessionRegistry(fresh_engine), ProcrastinateProcessingQueue(PostgresSubmissions(fresh_engine)), worker)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRecordings:
+    """A recording store, and a look behind it."""
+
+    store: ObstoreRecordingStore
+    place: Place
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether recordings are files."""
+        return self.place.root is not None
+
+    def with_limit(self, bytes_max: int) -> ObstoreRecordingStore:
+        """The same store for smaller recordings."""
+        return ObstoreRecordingStore(self.place, RecordingPolicy(bytes_max=bytes_max))
+
+    def left(self) -> list[str]:
+        """Everything that is stored; temporary files and empty folders too."""
+        left = [f"temporary {path}" for path in self.place.scratch.folder.glob("*")]
+        left += [meta["path"] for page in self.place.objects.list() for meta in page if not meta["path"].startswith(".scratch")]
+        if self.place.root is not None:
+            left += [f"empty {path}" for path in self.place.root.glob("[!.]*") if path.is_dir() and not any(path.rglob("*"))]
+        return sorted(left)
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def recordings(request: pytest.FixtureRequest, tmp_path: Path) -> KeptRecordings:
+    """Each place for recordings."""
+    policy = RecordingPolicy(bytes_max=RECORDING_BYTES_MAX)
+    if request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        bucket = f"b{uuid4().hex}"
+        server.make_bucket(bucket)
+        place = place_at(f"s3://{bucket}/some/prefix", tmp_path, server.access, policy)
+    elif request.param == "memory":
+        place = memory_place(tmp_path / "scratch")
+    else:
+        place = place_at(None, tmp_path, S3Access(), policy)
+    return KeptRecordings(ObstoreRecordingStore(place, policy), place)
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def previews(request: pytest.FixtureRequest, redis_url: str, redis_prefix: str) -> AsyncIterator[SignalPreviews]:
+    """Each place for previews."""
+    if request.param == "memory":
+        yield MemorySignalPreviews()
+        return
+    kept = redis_previews(redis_url, redis_prefix, CachePolicy(command_s=2.0, connect_s=2.0), PreviewPolicy())
+    yield kept
+    await kept.aclose()

@@ -41,6 +41,24 @@ async def test_a_session_never_analysed_is_none(repository: SessionAnalyticsRepo
         assert await repository.get_many([session_id], freshness=freshness) == {}
 
 
+@EACH_FRESHNESS
+async def test_the_version_alone_is_that_of_what_a_read_answers(repository: SessionAnalyticsRepository, freshness: Freshness) -> None:
+    session_id = new_id()
+    for _ in range(2):  # The second answer may come from what was remembered of the first.
+        assert await repository.get_version(session_id, freshness=freshness) is None
+    for number in range(1, 4):
+        receipt = await repository.save(edition(session_id, number))
+        for _ in range(2):
+            version = await repository.get_version(session_id, freshness=freshness, at_least=receipt.version)
+            answer = await repository.get(session_id, freshness=freshness)
+            assert version is not None
+            assert answer is not None
+            assert (version.version, version.stale) == (receipt.version, False) == (answer.version, answer.stale)
+            assert version.age_s >= 0
+    assert await repository.delete(session_id) is not None
+    assert await repository.get_version(session_id, freshness=freshness) is None
+
+
 async def test_a_session_that_was_asked_for_before_it_was_analysed_is_found_afterwards(repository: SessionAnalyticsRepository) -> None:
     analytics = some_analytics()
     assert await repository.get(analytics.session_id) is None

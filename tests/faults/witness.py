@@ -20,6 +20,7 @@ from domain.ports import (
     Freshness,
     SaveReceipt,
     SessionAnalyticsRepository,
+    VersionAnswer,
 )
 from domain.session import SessionId
 from tests.faults.history import Acknowledged, Answered, Committed, History, now_s
@@ -65,6 +66,12 @@ class NotedTruth(SessionAnalyticsRepository, ChangeFeed):
     ) -> DocumentAnswer | None:
         self.before_reading()
         return await self._inner.get_document(session_id, freshness=freshness, at_least=at_least)
+
+    async def get_version(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> VersionAnswer | None:
+        self.before_reading()
+        return await self._inner.get_version(session_id, freshness=freshness, at_least=at_least)
 
     async def save(self, analytics: SessionAnalytics) -> SaveReceipt:
         receipt = await self._inner.save(analytics)

@@ -29,6 +29,7 @@ from domain.session import session_id_of
 from services.therapy_session_processor import TherapySessionProcessor
 from tests.integration.readers import DifficultReader
 from tests.patience import eventually
+from tests.recordings import FolderStore
 from tests.strategies import edition, new_id, some_analytics
 
 UNREACHABLE = {"database_url": "postgresql://u:p@127.0.0.1:1/d", "redis_url": "redis://127.0.0.1:1/0"}
@@ -72,7 +73,7 @@ async def test_every_combination_works(settings: Settings, storage: str, cache: 
         processor: TherapySessionProcessor = await resolve(app.therapy_session_processor)
         assert await resolve(app.therapy_session_processor) is processor
     assert settings.data_dir is not None
-    assert not settings.data_dir.exists()  # Nothing embedded was started.
+    assert [path.name for path in settings.data_dir.iterdir()] == ["recordings"]  # Nothing embedded was started.
 
 
 @COMBINATIONS
@@ -284,7 +285,12 @@ class Practice:
 
     def with_parameters(self, parameters: AnalysisParameters) -> TherapySessionProcessor:
         return TherapySessionProcessor(
-            reader=self.reader, workers=self.workers, repository=self.repository, registry=self.registry, parameters=parameters
+            reader=self.reader,
+            workers=self.workers,
+            repository=self.repository,
+            registry=self.registry,
+            store=FolderStore(self.reader.notes.parent),
+            parameters=parameters,
         )
 
 

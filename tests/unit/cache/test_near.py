@@ -102,8 +102,8 @@ def test_a_slow_read_of_the_same_version_does_not_shorten_the_trust(clock: Clock
 def test_only_the_very_same_entry_spares_the_decoding(clock: Clock, other: dict[str, int]) -> None:
     cache = near(clock)
     cache.keep(copy_of(1), cache.read_begins())
-    assert cache.decoded(copy_of(1).entry) is not None
-    assert cache.decoded(copy_of(**other).entry) is None  # type: ignore[arg-type]
+    assert cache.same(copy_of(1).entry) is not None
+    assert cache.same(copy_of(**other).entry) is None  # type: ignore[arg-type]
 
 
 def test_it_holds_so_many_copies_and_no_more(clock: Clock) -> None:

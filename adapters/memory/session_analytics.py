@@ -1,11 +1,8 @@
-"""In-memory adapters: the smallest things that keep the ports' promises, and so what the contract suite reads as the reference.
-
-Selectable by `STORAGE=memory`. What they hold ends with the process.
-"""
+"""The session analytics, their versions and their change feed, in memory."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID, uuid4
@@ -22,9 +19,9 @@ from domain.ports import (
     Freshness,
     SaveReceipt,
     SessionAnalyticsRepository,
-    SessionRegistry,
+    VersionAnswer,
 )
-from domain.session import SessionId, TherapySession
+from domain.session import SessionId
 
 _CHANGES_KEPT: Final = 10_000
 
@@ -64,6 +61,14 @@ class MemorySessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed):
         if answer is None:
             return None
         return DocumentAnswer(document.encode(answer.analytics), "identity", answer.version, answer.source, answer.age_s)
+
+    async def get_version(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> VersionAnswer | None:
+        """See the port."""
+        if session_id not in self._analytics:
+            return None
+        return VersionAnswer(self._versions[session_id], source="memory", age_s=0.0)
 
     async def save(self, analytics: SessionAnalytics) -> SaveReceipt:
         """See the port."""
@@ -115,23 +120,3 @@ class MemorySessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed):
         for on_write in self._listeners:
             on_write()
         return version
-
-
-class MemorySessionRegistry(SessionRegistry):
-    """Keeps the sessions in a dict."""
-
-    def __init__(self) -> None:
-        self._sessions: dict[SessionId, TherapySession] = {}
-
-    async def register(self, session: TherapySession) -> TherapySession:
-        """See the port."""
-        return self._sessions.setdefault(session.session_id, session)
-
-    async def find(self, session_id: SessionId) -> TherapySession | None:
-        """See the port."""
-        return self._sessions.get(session_id)
-
-    async def recent(self, limit: int) -> Sequence[TherapySession]:
-        """See the port."""
-        newest_first = sorted(self._sessions.values(), key=lambda session: (session.registered_at, session.session_id), reverse=True)
-        return newest_first[:limit]

@@ -1,0 +1,158 @@
+"""`POST /api/v1/recordings`: a recording, uploaded directly. It is stored while it arrives, and never whole in memory."""
+
+# No `from __future__ import annotations`: FastAPI has to see the annotations, not their text.
+
+import re
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, Field
+from starlette.requests import ClientDisconnect
+
+from adapters.http.access import Viewing, forbidden
+from adapters.http.needs import HttpNeeds, needed
+from adapters.http.problems import Kind, Problem
+from adapters.http.schemas import problems
+from adapters.http.upload_form import MalformedForm, NotAForm, UploadForm
+from domain.access import Role, Viewer
+from domain.ports import Allowance, PatientAssignments, RateLimit, Traces
+from services.recording_intake import Received, RecordingIntake
+
+PATH: Final = "/api/v1/recordings"
+
+NOT_A_FORM: Final = Kind("wrong-content-type", 415, "The body has the wrong content type")
+MALFORMED_FORM: Final = Kind("malformed-upload", 422, "The upload is not as it should be")
+CLIENT_GONE: Final = Kind("client-gone", 400, "The client went away before its upload was whole")
+TOO_MANY_UPLOADS: Final = Kind("too-many-uploads", 429, "Too many uploads")
+OTHERS_RECORDING: Final = Kind("recording-known", 409, "The recording is known, and its session may not be seen")
+
+_PATIENT_CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MAY_UPLOAD: Final = (Role.THERAPIST, Role.ADMIN)
+
+_FORM: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "patient": {
+                            "type": "string",
+                            "pattern": f"^({_PATIENT_CODE.pattern})?$",
+                            "description": "The pseudonym of the patient. Must come before `file`. Therapists must give one.",
+                            "examples": ["P042"],
+                        },
+                        "file": {"type": "string", "format": "binary", "description": "The C3D file."},
+                    },
+                }
+            }
+        },
+    }
+}
+
+router = APIRouter(tags=["recordings"])
+
+
+class RecordingTaken(BaseModel):
+    """The session of an uploaded recording."""
+
+    status: Literal["received", "known"] = Field(description="received: a new session; known: the same bytes were received before.")
+    session_id: UUID
+    session_url: str = Field(description="Where its state is told.", examples=["/api/v1/sessions/6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10"])
+    state: Literal["received", "processing", "completed", "failed", "duplicate"]
+
+
+async def _uploader(viewer: Viewing, response: Response, limit: Annotated[RateLimit, needed(HttpNeeds.upload_limit)]) -> Viewer:
+    if viewer.role not in _MAY_UPLOAD:
+        raise forbidden("recordings are uploaded by therapists and admins")
+    allowance = await limit.take(viewer.subject)
+    headers = _rate_limit_headers(allowance)
+    if not allowance.granted:
+        detail = f"{allowance.limit} uploads a minute are granted (UPLOADS_PER_MINUTE_MAX)"
+        raise Problem(TOO_MANY_UPLOADS, detail, headers={**headers, "Retry-After": str(allowance.reset_s)})
+    response.headers.update(headers)
+    return viewer
+
+
+@router.post(
+    PATH,
+    status_code=202,
+    summary="Upload a recording",
+    responses={
+        200: {"model": RecordingTaken, "description": "The same bytes were received before."},
+        **problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
+    },
+    openapi_extra=_FORM,
+)
+async def upload(  # noqa: PLR0917 - FastAPI passes them by name
+    request: Request,
+    response: Response,
+    viewer: Annotated[Viewer, Depends(_uploader)],
+    intake: Annotated[RecordingIntake, needed(HttpNeeds.recording_intake)],
+    assignments: Annotated[PatientAssignments, needed(HttpNeeds.patient_assignments)],
+    traces: Annotated[Traces, needed(HttpNeeds.traces)],
+) -> RecordingTaken:
+    """Takes one C3D file. Its analysis is queued; `Location` says where to look what became of it.
+
+    A therapist uploads for patients who are theirs or nobody's yet; the latter become theirs.
+    """
+    try:
+        with traces.span("upload"):
+            received = await _received(request, viewer, intake, assignments)
+    except NotAForm as error:
+        raise Problem(NOT_A_FORM, str(error)) from None
+    except MalformedForm as error:
+        raise Problem(MALFORMED_FORM, str(error)) from None
+    except ClientDisconnect:
+        raise Problem(CLIENT_GONE) from None  # Nobody reads it; the log counts it.
+    if not await _may_see(viewer, received, assignments):
+        raise Problem(OTHERS_RECORDING, "its bytes are those of a recording of a patient who is not assigned to you")
+    url = f"/api/v1/sessions/{received.session.session_id}"
+    response.headers["Location"] = url
+    if not received.new:
+        response.status_code = 200
+    return RecordingTaken(
+        status="received" if received.new else "known",
+        session_id=received.session.session_id,
+        session_url=url,
+        state=received.session.state.value,
+    )
+
+
+async def _received(request: Request, viewer: Viewer, intake: RecordingIntake, assignments: PatientAssignments) -> Received:
+    form = UploadForm(request.stream(), request.headers.get("content-type", ""))
+    await form.read_head()
+    code = form.patient_code
+    if code is not None and not _PATIENT_CODE.fullmatch(code):
+        raise MalformedForm(
+            "a patient's code has 1 to 64 letters, digits, dots, hyphens and underscores, and begins with one of the former"
+        )
+    if code is None and viewer.sees_own_patients_only:
+        raise MalformedForm("the field `patient` is missing, and must come before `file`: without it you could not see the session")
+
+    async def chunks() -> AsyncIterator[bytes]:
+        async for chunk in form.chunks():
+            yield chunk
+        # The recording is whole and would be stored next. Not before, so that an upload that fails assigns nobody.
+        if code is not None and viewer.sees_own_patients_only:
+            therapist = await assignments.assign(code, viewer.subject, unless_assigned=True)
+            if therapist != viewer.subject:
+                raise forbidden("this patient is not assigned to you")
+
+    return await intake.receive(chunks(), file_name=form.file_name, patient_code=code)
+
+
+async def _may_see(viewer: Viewer, received: Received, assignments: PatientAssignments) -> bool:
+    return not viewer.sees_own_patients_only or received.session.patient_code in await assignments.patients_of(viewer.subject)
+
+
+def _rate_limit_headers(allowance: Allowance) -> dict[str, str]:
+    """As the IETF's draft of RateLimit header fields has them."""
+    return {
+        "RateLimit-Policy": f'"uploads";q={allowance.limit};w={allowance.window_s}',
+        "RateLimit": f'"uploads";r={allowance.remaining};t={allowance.reset_s}',
+    }

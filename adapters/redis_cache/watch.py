@@ -1,0 +1,32 @@
+"""How the cache does, for whoever watches the system's parts."""
+
+from __future__ import annotations
+
+from adapters.redis_cache.session_analytics import RedisCachedSessionAnalyticsRepository
+from adapters.redis_cache.stats import hit_rate
+from domain.ports import PartHealth, WatchedPart
+
+
+class CacheWatch(WatchedPart):
+    """Whether the cache answers and is in step with the truth. The hit rate is this process's, since it began."""
+
+    def __init__(self, repository: RedisCachedSessionAnalyticsRepository) -> None:
+        self._repository = repository
+
+    def counts(self) -> dict[str, int]:
+        """What the cache of this process has counted since it began, by name."""
+        return self._repository.stats.counts()
+
+    async def look(self) -> PartHealth:
+        """See the port."""
+        health = await self._repository.health()
+        rate = hit_rate(self.counts())
+        facts: dict[str, str | int | float | None] = {
+            "server": health.server,
+            "breaker": health.breaker,
+            "heartbeat_age_s": None if health.heartbeat_age_s is None else round(health.heartbeat_age_s, 3),
+            "round_trip_ms": None if health.round_trip_ms is None else round(health.round_trip_ms, 3),
+            "hit_rate": None if rate is None else round(rate, 4),
+        }
+        reasons = {"healthy": None, "degraded": f"{health.reason}; reads go to the database", "unhealthy": f"Redis: {health.reason}"}
+        return PartHealth(health.status, reasons[health.status], facts)

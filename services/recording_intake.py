@@ -1,0 +1,143 @@
+"""Takes recordings in: uploads, which are stored first, and objects that are in the store already."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID, uuid4
+
+from domain.errors import InvalidRecording, StorageError
+from domain.ports import ProcessingQueue, RecordingStore, SessionRegistry, StoredRecording
+from domain.session import SessionId, SessionState, TherapySession, session_id_of, session_id_of_object
+
+_C3D_MARK: Final = 0x50
+_FILE_NAME_BYTES_MAX: Final = 200  # Of the 255 that a file system allows.
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A session whose recording has arrived. `new` is False if it was known: told again, or the same bytes."""
+
+    session: TherapySession
+    new: bool
+
+
+class RecordingIntake:
+    """Registers each recording that arrives, once, and queues its processing. Nothing is half-stored, whatever fails or is cancelled."""
+
+    def __init__(
+        self,
+        *,
+        store: RecordingStore,
+        registry: SessionRegistry,
+        queue: ProcessingQueue,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        new_id: Callable[[], UUID] = uuid4,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._queue = queue
+        self._clock = clock
+        self._new_id = new_id
+
+    async def receive(self, chunks: AsyncIterable[bytes], *, file_name: str, patient_code: str | None) -> Received:
+        """Stores an upload while it arrives, and queues it.
+
+        Bytes that are known are the known session; its patient and name stay as they were. Raises InvalidRecording as soon as the
+        upload turns out not to be C3D, and what the store and the queue raise.
+        """
+        file_name = base_name(file_name)
+        arriving = f"incoming/{self._new_id()}.c3d"
+        try:
+            stored = await self._store.put(arriving, _checked(chunks, file_name))
+            return await self._received(arriving, stored, file_name, patient_code)
+        finally:
+            # Nothing is there any more if the recording was new. A store that fails now must not hide what happened before.
+            with suppress(StorageError):
+                await self._store.delete(arriving)
+
+    async def announce(self, *, bucket: str, name: str, revision: str, size_bytes: int | None, patient_code: str | None = None) -> Received:
+        """Queues an object that is in the store as `bucket/name`. One transaction: the object itself is looked at by a worker.
+
+        `revision` tells the contents of one name apart; the same object is the same session, however often it is announced.
+        """
+        submitted = await self._queue.submit(
+            TherapySession(
+                session_id=session_id_of_object(bucket, name, revision),
+                file_name=base_name(name),
+                recording_sha256=None,
+                size_bytes=size_bytes,
+                recorded_at=None,
+                registered_at=self._clock(),
+                patient_code=patient_code,
+                recording_key=f"{bucket}/{name}",
+            )
+        )
+        return Received(submitted.session, submitted.new)
+
+    async def _received(self, arriving: str, stored: StoredRecording, file_name: str, patient_code: str | None) -> Received:
+        kept = f"uploads/{stored.recording_sha256}.c3d"
+        known = await self._registry.find_by_recording(stored.recording_sha256)
+        if known is not None and known.recording_key not in (None, kept):  # It came by a bucket, and has its recording there.
+            return Received((await self._queue.submit(known)).session, new=False)
+        if known is not None and known.recording_key == kept and known.state is not SessionState.FAILED:
+            return Received(known, new=False)
+        session = known or TherapySession(
+            session_id=session_id_of(stored.recording_sha256),
+            file_name=file_name,
+            recording_sha256=stored.recording_sha256,
+            size_bytes=stored.size_bytes,
+            recorded_at=None,
+            registered_at=self._clock(),
+            patient_code=patient_code,
+            recording_key=kept,
+        )
+        # A recording that failed may have failed for want of its file, and one that was processed from a file was not kept: now it is.
+        await self._store.move(arriving, to=kept)
+        try:
+            submitted = await self._queue.submit(session)
+            registered = await self._registry.keep(submitted.session.session_id, kept) or submitted.session
+        except BaseException:
+            await self._delete_unless_registered(session.session_id, kept)
+            raise
+        if registered.recording_key != kept:  # The same bytes came by a bucket meanwhile.
+            await self._store.delete(kept)
+        return Received(registered, submitted.new)
+
+    async def _delete_unless_registered(self, session_id: SessionId, key: str) -> None:
+        # Of a submission that failed nobody knows whether it was committed before the answer was lost. If that cannot be found out, the
+        # recording stays: the same bytes arriving again take its place.
+        with suppress(StorageError):
+            registered = await self._registry.find(session_id)
+            if registered is None or registered.recording_key != key:
+                await self._store.delete(key)
+
+
+def base_name(name: str) -> str:
+    """The last part of a path, of either kind, with only what can be printed and stored: a name to show, not to open."""
+    last = name.replace("\\", "/").rstrip("/").rsplit("/", maxsplit=1)[-1]
+    shown = "".join(character for character in last if character.isprintable()).strip()
+    end = shown.encode()[-_FILE_NAME_BYTES_MAX:].decode(errors="ignore")
+    return end if end.strip(".") else "recording.c3d"
+
+
+async def _checked(chunks: AsyncIterable[bytes], file_name: str) -> AsyncIterator[bytes]:
+    """The chunks, once the first two bytes are seen to be those of a C3D file."""
+    beginning = b""
+    checked = False
+    async for chunk in chunks:
+        if checked:
+            yield chunk
+            continue
+        beginning += chunk
+        if len(beginning) < 2:
+            continue
+        if beginning[1] != _C3D_MARK:
+            raise InvalidRecording(file_name, "this is no C3D file (a C3D file has 0x50 as its second byte)")
+        checked = True
+        yield beginning
+    if not checked:
+        raise InvalidRecording(file_name, "the file is empty" if not beginning else "this is no C3D file: it has 1 byte")

@@ -1,0 +1,288 @@
+"""Direct uploads on real servers and a real folder: what is stored, what is refused, and that nothing is left of the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.c3d.synthesis import synthesise
+from container import resolve
+from tests.http.conftest import MakeSettings
+from tests.http.serving import RECORDINGS, Served, bearer, problem_of, served, token
+from tests.patience import eventually
+
+BOUNDARY = "a-boundary"
+FORM = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A recording of 2 s."""
+    path = tmp_path_factory.mktemp("recordings") / "a.c3d"
+    synthesise(path, seed=1, duration_s=2.0)
+    return path.read_bytes()
+
+
+def part(name: str, content: bytes, file_name: str | None = None) -> bytes:
+    """One part of a form."""
+    named = "" if file_name is None else f'; filename="{file_name}"'
+    return f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{named}\r\n\r\n'.encode() + content + b"\r\n"
+
+
+END = f"--{BOUNDARY}--\r\n".encode()
+
+
+def files_below(folder: Path) -> set[Path]:
+    """Every file, whole or not."""
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+async def nothing_is_left(service: Served, folder: Path) -> None:
+    """No session, no job, no assignment, no file, not even a part of one."""
+
+    async def left() -> tuple[Any, ...]:
+        return (*await service.counts(), len(await service.rows("SELECT 1 FROM patient_assignment")), files_below(folder))
+
+    await eventually(left, lambda found: found == (0, 0, 0, set()))
+
+
+async def test_an_upload_is_stored_and_queued(service: Served, recording: bytes) -> None:
+    response = await service.upload(recording, patient="P042", name="Ghostly.c3d")
+    assert response.status_code == 202
+    taken = response.json()
+    assert (taken["status"], taken["state"]) == ("received", "received")
+    assert response.headers["location"] == taken["session_url"]
+    session = (await service.client.get(taken["session_url"], headers=bearer("admin"))).json()
+    assert (session["file_name"], session["patient_code"], session["size_bytes"]) == ("Ghostly.c3d", "P042", len(recording))
+    assert session["recording_sha256"] == hashlib.sha256(recording).hexdigest()
+    assert await service.counts() == (1, 1)
+    ((key,),) = await service.rows("SELECT recording_key FROM therapy_session")
+    store = await resolve(service.app.recording_store)
+    async with store.fetched(key) as path:
+        assert path.read_bytes() == recording
+
+
+async def test_the_same_bytes_are_the_same_session(service: Served, recording: bytes) -> None:
+    first = await service.upload(recording)
+    again = await service.upload(recording, name="another name.c3d")
+    assert again.status_code == 200
+    assert (again.json()["status"], again.json()["session_id"]) == ("known", first.json()["session_id"])
+    assert await service.counts() == (1, 1)
+
+
+async def test_ten_uploads_of_the_same_bytes_at_once_are_one_session(service: Served, recording: bytes) -> None:
+    responses = await asyncio.gather(*(service.upload(recording) for _ in range(10)))
+    assert {response.status_code for response in responses} <= {200, 202}
+    assert len({response.json()["session_id"] for response in responses}) == 1
+    assert await service.counts() == (1, 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"P", b"not a C3D file at all", b"\x50" * 3, b"PK\x03\x04" + b"\x00" * 600_000])
+async def test_what_is_no_recording_is_refused_and_leaves_nothing(service: Served, tmp_path: Path, content: bytes) -> None:
+    response = await service.upload(content, patient="P042")
+    if content[1:2] == b"\x50":  # Only a worker can tell that this is none; it looks like one so far.
+        assert response.status_code == 202
+        return
+    assert problem_of(response, 422) == "invalid-recording"
+    await nothing_is_left(service, tmp_path / "recordings")
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd.c3d", "..\\..\\boot.c3d", "/etc/x.c3d", "a/b/c.c3d", "..", "ü ñ 語.c3d", "x" * 300 + ".c3d", "a\u202eb.c3d"]
+)
+async def test_a_files_name_leads_nowhere(service: Served, recording: bytes, tmp_path: Path, name: str) -> None:
+    response = await service.upload(recording, name=name)
+    assert response.status_code == 202
+    ((shown, key),) = await service.rows("SELECT file_name, recording_key FROM therapy_session")
+    assert "/" not in shown
+    assert "\\" not in shown
+    assert shown.isprintable()
+    assert len(shown) <= 200
+    assert ".." not in key.split("/")
+    assert files_below(tmp_path) == files_below(tmp_path / "recordings")
+
+
+async def test_a_recording_that_is_too_large_is_refused_and_leaves_nothing(
+    settings_for: MakeSettings, recording: bytes, tmp_path: Path
+) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield part("file", recording[:10_000], "a.c3d")[:-2]
+        for _ in range(100):
+            yield b"0" * 10_000
+
+    async with served(settings_for(cache="none", recording_megabytes_max=0.02)) as service:
+        headers = FORM | bearer("admin")
+        assert problem_of(await service.upload(recording[:50_000], patient="P1"), 413) == "recording-too-large"
+        assert problem_of(await service.upload(recording + b"0" * 200_000), 413) == "body-too-large"
+        assert problem_of(await service.client.post(RECORDINGS, content=endless(), headers=headers), 413)
+        await nothing_is_left(service, tmp_path / "recordings")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/octet-stream", "application/json", "multipart/form-data", "multipart/form-data; boundary=", ""]
+)
+async def test_another_content_type_is_refused(service: Served, recording: bytes, content_type: str) -> None:
+    response = await service.client.post(RECORDINGS, content=recording, headers=bearer("admin") | {"content-type": content_type})
+    assert problem_of(response, 415) == "wrong-content-type"
+
+
+MALFORMED: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "no form": lambda recording: recording,
+    "no parts": lambda _: END,
+    "no file": lambda _: part("patient", b"P042") + END,
+    "a field for a file": lambda recording: part("file", recording) + END,
+    "an unknown field": lambda recording: part("secret", b"1") + part("file", recording, "a.c3d") + END,
+    "two files": lambda recording: part("file", recording, "a.c3d") + part("file", recording, "b.c3d") + END,
+    "two patients": lambda recording: part("patient", b"P1") + part("patient", b"P2") + part("file", recording, "a.c3d") + END,
+    "the patient too late": lambda recording: part("file", recording, "a.c3d") + part("patient", b"P042") + END,
+    "a patient that is none": lambda recording: part("patient", b"../P042") + part("file", recording, "a.c3d") + END,
+    "a patient of bytes": lambda recording: part("patient", b"\xff\xfe") + part("file", recording, "a.c3d") + END,
+    "a long patient": lambda recording: part("patient", b"P" * 1000) + part("file", recording, "a.c3d") + END,
+    "truncated in the file": lambda recording: part("file", recording, "a.c3d")[:-3000],
+    "truncated at the end": lambda recording: part("file", recording, "a.c3d"),
+    "an endless head": lambda _: f"--{BOUNDARY}\r\nX: ".encode() + b"x" * 500_000,
+    "something behind": lambda recording: part("file", recording, "a.c3d") + END + b"0" * 1000,
+}
+
+
+@pytest.mark.parametrize("form", MALFORMED.values(), ids=MALFORMED)
+async def test_a_malformed_form_is_refused_and_leaves_nothing(
+    service: Served, recording: bytes, tmp_path: Path, form: Callable[[bytes], bytes]
+) -> None:
+    response = await service.client.post(RECORDINGS, content=form(recording), headers=FORM | bearer("admin"))
+    assert problem_of(response, 422) == "malformed-upload"
+    await nothing_is_left(service, tmp_path / "recordings")
+
+
+async def send_a_part(service: Served, recording: bytes, role: str = "admin") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Begins an upload, and sends half of the file."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    whole = part("patient", b"P042") + part("file", recording, "a.c3d") + END
+    head = f"POST {RECORDINGS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token(role)}\r\n"
+    head += f"Content-Type: {FORM['content-type']}\r\nContent-Length: {len(whole)}\r\n\r\n"
+    writer.write(head.encode() + whole[: len(whole) // 2])
+    await writer.drain()
+    return reader, writer
+
+
+async def something_arrived(folder: Path) -> None:
+    """Waits until the store has begun to write."""
+
+    async def files() -> set[Path]:
+        return files_below(folder)
+
+    await eventually(files, bool)
+
+
+async def test_a_client_that_goes_away_leaves_nothing(service: Served, recording: bytes, tmp_path: Path) -> None:
+    _, writer = await send_a_part(service, recording * 10, "therapist")
+    await something_arrived(tmp_path / "recordings")
+    writer.transport.abort()
+    await nothing_is_left(service, tmp_path / "recordings")
+    assert (await service.upload(recording)).status_code == 202
+
+
+async def test_a_client_that_stops_sending_is_given_up_and_leaves_nothing(
+    settings_for: MakeSettings, recording: bytes, tmp_path: Path
+) -> None:
+    async with served(settings_for(cache="none", body_idle_s_max=0.3)) as service:
+        reader, writer = await send_a_part(service, recording)
+        answer = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"body-too-slow" in answer
+        await nothing_is_left(service, tmp_path / "recordings")
+
+
+async def test_a_storage_that_is_away_leaves_nothing(
+    settings_for: MakeSettings, recording: bytes, tmp_path: Path, closed_port: int
+) -> None:
+    async with served(settings_for(cache="none", database_url=f"postgresql://u:p@127.0.0.1:{closed_port}/d")) as service:
+        assert problem_of(await service.upload(recording), 503) == "storage-unavailable"
+    assert files_below(tmp_path / "recordings") == set()
+
+
+# Who may.
+
+
+async def test_without_a_token_nothing_is_taken(service: Served, recording: bytes) -> None:
+    assert problem_of(await service.client.post(RECORDINGS, files={"file": ("a.c3d", recording)}), 401) == "unauthenticated"
+
+
+async def test_researchers_do_not_upload(service: Served, recording: bytes, tmp_path: Path) -> None:
+    assert problem_of(await service.upload(recording, role="researcher"), 403) == "forbidden"
+    await nothing_is_left(service, tmp_path / "recordings")
+
+
+async def test_a_therapist_uploads_for_new_patients_who_become_theirs(service: Served, recording: bytes) -> None:
+    response = await service.upload(recording, patient="P042", role="therapist", subject="anna")
+    assert response.status_code == 202
+    assert await service.rows("SELECT patient_code, therapist FROM patient_assignment") == [("P042", "anna")]
+    seen = await service.client.get(response.json()["session_url"], headers=bearer("therapist", "anna"))
+    assert seen.status_code == 200
+    other = await service.client.get(response.json()["session_url"], headers=bearer("therapist", "bert"))
+    assert problem_of(other, 404) == "session-not-found"
+
+
+async def test_a_therapist_does_not_upload_for_patients_of_others(service: Served, recording: bytes, tmp_path: Path) -> None:
+    assignments = await resolve(service.app.patient_assignments)
+    await assignments.assign("P042", "anna")
+    assert problem_of(await service.upload(recording, patient="P042", role="therapist", subject="bert"), 403) == "forbidden"
+    assert await service.counts() == (0, 0)
+    assert await service.rows("SELECT patient_code, therapist FROM patient_assignment") == [("P042", "anna")]
+    assert files_below(tmp_path / "recordings") == set()
+
+
+async def test_a_therapist_names_the_patient(service: Served, recording: bytes, tmp_path: Path) -> None:
+    assert problem_of(await service.upload(recording, role="therapist"), 422) == "malformed-upload"
+    await nothing_is_left(service, tmp_path / "recordings")
+
+
+async def test_a_known_recording_of_anothers_patient_is_not_shown(service: Served, recording: bytes) -> None:
+    await service.upload(recording, patient="P042", role="therapist", subject="anna")
+    response = await service.upload(recording, patient="P043", role="therapist", subject="bert")
+    assert problem_of(response, 409) == "recording-known"
+    assert "location" not in response.headers
+    assert await service.counts() == (1, 1)
+
+
+async def test_a_failed_upload_assigns_nobody(service: Served, tmp_path: Path) -> None:
+    assert problem_of(await service.upload(b"no recording", patient="P042", role="therapist"), 422) == "invalid-recording"
+    await nothing_is_left(service, tmp_path / "recordings")
+
+
+# How often.
+
+
+@pytest.mark.parametrize("cache", ["redis", "none"])
+async def test_each_caller_is_granted_so_many_uploads_a_minute(settings_for: MakeSettings, recording: bytes, cache: str) -> None:
+    async with served(settings_for(cache=cache, uploads_per_minute_max=2)) as service:
+        first, second, third = [await service.upload(recording) for _ in range(3)]
+        assert [first.status_code, second.status_code] == [202, 200]
+        assert first.headers["ratelimit-policy"] == '"uploads";q=2;w=60'
+        assert first.headers["ratelimit"].startswith('"uploads";r=1;t=')
+        assert second.headers["ratelimit"].startswith('"uploads";r=0;t=')
+        assert problem_of(third, 429) == "too-many-uploads"
+        assert 1 <= int(third.headers["retry-after"]) <= 60
+        assert (await service.upload(recording, subject="somebody else")).status_code == 200
+
+
+async def test_processes_share_the_limit_by_redis(settings_for: MakeSettings, recording: bytes) -> None:
+    settings = settings_for(uploads_per_minute_max=2)
+    async with served(settings) as one, served(settings) as other:
+        assert [(await service.upload(recording)).status_code for service in (one, other)] == [202, 200]
+        for service in (one, other):
+            assert problem_of(await service.upload(recording), 429) == "too-many-uploads"
+
+
+async def test_while_redis_is_away_each_process_limits_for_itself(settings_for: MakeSettings, recording: bytes, closed_port: int) -> None:
+    settings = settings_for(uploads_per_minute_max=1, redis_url=f"redis://127.0.0.1:{closed_port}/0", redis_command_timeout_ms=200)
+    async with served(settings) as one, served(settings) as other:
+        assert [(await service.upload(recording)).status_code for service in (one, other)] == [202, 200]
+        assert problem_of(await one.upload(recording), 429) == "too-many-uploads"
