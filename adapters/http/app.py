@@ -17,7 +17,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters.http import analytics, batch, health, patients, sessions, uploads, webhooks
+from adapters.http import analytics, batch, health, patients, sessions, signals, uploads, webhooks
 from adapters.http.access import Authentication, LoopbackOnly
 from adapters.http.analytics import AnalyticsAnswers, AnalyticsFastPath
 from adapters.http.bodies import BodyLimits, BodyRefused, answer_refused
@@ -29,6 +29,7 @@ from adapters.http.representations import Representations
 from adapters.http.request_ids import RequestIds
 from adapters.http.schemas import ProblemDocument
 from adapters.http.security_headers import SecurityHeaders
+from adapters.http.signals import SignalForms
 from adapters.http.tokens import Tokens, check_keys
 
 API_VERSION: Final = "1.0.0"
@@ -38,6 +39,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     batch.router,
     sessions.router,
     patients.router,
+    signals.router,
     uploads.router,
     webhooks.router,
     health.router,
@@ -115,6 +117,7 @@ def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
     )
     app.state.policy = policy
     app.state.representations = representations
+    app.state.signal_forms = SignalForms()
     app.state.authentication = Authentication(Tokens(policy.access) if policy.access.has_keys else None)
     answer_errors(app)
     app.add_exception_handler(BodyRefused, answer_refused)

@@ -232,6 +232,29 @@ class PatientTrend(BaseModel):
         )
 
 
+class SignalDocument(BaseModel):
+    """One signal of one channel, reduced: the points (`samples[i]`, `values[i]`)."""
+
+    channel: str = Field(examples=["CH1"])
+    kind: Literal["raw", "activated", "envelope"]
+    missing: str | None = Field(description="Why there are no points; null if there are.", examples=[None])
+    samples: list[int] = Field(description="Numbers of samples, counted from the recording's begin.", examples=[[9900, 9912, 9925]])
+    values: list[float | None] = Field(
+        description="Of seven digits, in `amplitude_unit`; null where the recording has no number.", examples=[[-1.5e-05, 0.0003, 0.00012]]
+    )
+
+
+class SignalsDocument(BaseModel):
+    """A window of a recording's signals."""
+
+    recording_sha256: str
+    sampling_rate_hz: float = Field(examples=[990.0])
+    amplitude_unit: str | None = Field(description="Null if the recording declares none.", examples=["V"])
+    first_sample: int = Field(description="The window's first sample.", examples=[9900])
+    end_sample: int = Field(description="The sample after its last.", examples=[19800])
+    signals: list[SignalDocument] = Field(description="By channel, and within a channel raw, activated, envelope.")
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problem documents that a route may answer, for its OpenAPI description."""
     return {
@@ -248,12 +271,13 @@ _DESCRIPTIONS: Final = {
     401: "No bearer token, or one that is not valid.",
     403: "The role may not do that; or, without keys, the request comes from elsewhere.",
     404: "There is no such thing, or it may not be seen.",
-    406: "The client accepts no coding that there is.",
+    406: "The client accepts no coding, or no media type, that there is.",
     408: "The body did not arrive in time.",
     409: "It contradicts what is known already.",
     413: "The request is too large.",
     415: "The body has another content type than this route reads.",
     422: "The request is not as it should be; `errors` says where.",
     429: "Too often; `Retry-After` says when again.",
+    500: "What is stored cannot be read, or reading it failed.",
     503: "The storage does not answer; try again.",
 }
