@@ -64,7 +64,9 @@ async def empty(scope: Any, receive: Any, send: Any) -> None:
 
 def serve_empty(port: int) -> None:
     """Serves the empty handler as `emg-sessions serve` serves ours."""
-    uvicorn.run(empty, host="127.0.0.1", port=port, http="httptools", loop="uvloop", log_config=None, access_log=False)
+    uvicorn.run(
+        empty, host="127.0.0.1", port=port, http="httptools", loop="uvloop", log_config=None, access_log=False, timeout_keep_alive=75
+    )
 
 
 # The client
@@ -174,6 +176,7 @@ def lay_out(folder: Path, load: int, events: int) -> int:
         for i in range(number):
             (folder / name / f"{i}.c3d").write_bytes(bytes_ + f"{name} {i}".encode())  # Behind the data: it is a recording all the same.
     (folder / "a.c3d").unlink()
+    os.sync()  # Or the database's first commits wait for these files.
     return len(bytes_)
 
 

@@ -15,7 +15,7 @@ NUMBERS = sorted(
 CHOICES = ["storage", "cache", "log_level", "log_format"]
 MAY_BE_ZERO = {
     "cache_fail_safe_s", "cache_near_entries_max", "cache_near_trust_s", "analysis_processes", "duration_threshold_ms", "worker_drain_s",
-    "worker_metrics_port",
+    "worker_metrics_port", "access_trust_s", "jwt_leeway_s",
 }  # fmt: skip
 
 
