@@ -5,7 +5,7 @@
 All servers are up at once, each a process of its own; the load comes from another process, over kept connections, each of which sends its
 next request when its last is answered. Rounds take turns, so that whatever else the machine does weighs on all; each figure compares two
 servers within every round, and is the median of these comparisons, with the least and the most. Ratios matter; absolute throughput on a
-shared machine does not.
+shared machine does not. Where others keep the machine busy, the processor time of the server a request says more than its throughput.
 
 - bare: the smallest ASGI application: the same constant bytes with the same headers, on the same server
 - starlette, fastapi: one route with these bytes, nothing else
@@ -33,6 +33,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, cast
 from uuid import UUID
+
+import psutil
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -96,7 +98,7 @@ async def load(port: int, path: str, headers: str, seconds: float) -> dict[str, 
     for transport in transports:
         transport.abort()
     rates = {status: (count - before.get(status, 0)) / took for status, count in counts.items()}
-    return {"rates": rates, "busy": (time.process_time() - busy) / took}
+    return {"rates": rates, "answered": sum(counts.values()), "busy": (time.process_time() - busy) / took}
 
 
 # The servers
@@ -138,9 +140,11 @@ def serve(server: str, port: int) -> None:
         return
     import uvicorn
 
-    from adapters.entrypoints.serve import server_options
+    from adapters.entrypoints.serve import keep_what_is_there, server_options
 
-    uvicorn.run(create(), host="127.0.0.1", port=port, loop="uvloop", **server_options())
+    app = create()
+    keep_what_is_there()
+    uvicorn.run(app, host="127.0.0.1", port=port, loop="uvloop", **server_options())
 
 
 @dataclass
@@ -157,6 +161,14 @@ class Server:
 
     def __post_init__(self) -> None:
         self.rates: list[float] = []
+        self.cpu_us: list[float] = []
+        self.process: psutil.Process | None = None
+
+    def busy_s(self) -> float:
+        """The processor time that its processes took so far."""
+        assert self.process is not None
+        times = [process.cpu_times() for process in (self.process, *self.process.children(recursive=True))]
+        return sum(each.user + each.system for each in times)
 
 
 @contextmanager
@@ -175,6 +187,7 @@ def running(server: Server, environment: dict[str, str], constant: dict[str, Any
             "PYTHONPATH": ".",
         },
     )
+    server.process = psutil.Process(process.pid)
     try:
         wait_for(server.port, process)
         yield
@@ -242,7 +255,9 @@ async def prepare(database_url: str, redis_url: str, prefix: str, recording: Pat
     return analytics.session_id, document.body
 
 
-def measured(server: Server, path: str, seconds: float) -> float:
+def measured(server: Server, path: str, seconds: float) -> tuple[float, float]:
+    """Requests a second, and µs of processor time of the server a request."""
+    busy_s = server.busy_s()
     command = [sys.executable, str(Path(__file__)), "--load", str(server.port), path, server.headers, str(seconds)]
     answer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     rates: dict[int, float] = {int(status): rate for status, rate in answer["rates"].items()}
@@ -250,7 +265,7 @@ def measured(server: Server, path: str, seconds: float) -> float:
         raise SystemExit(f"{server.name} answered {rates}")
     if answer["busy"] > 0.9:
         print(f"the load generator was busy for {answer['busy']:.0%} while it asked {server.name}", file=sys.stderr)
-    return rates[server.status]
+    return rates[server.status], (server.busy_s() - busy_s) / answer["answered"] * 1e6
 
 
 def against(one: Server, other: Server) -> dict[str, float]:
@@ -292,10 +307,13 @@ def compare(database_url: str, redis_url: str, rounds: int, seconds: float, reco
             measured(server, path, 1.0)
         for _ in range(rounds):
             for server in servers:
-                server.rates.append(measured(server, path, seconds))
+                rate, cpu_us = measured(server, path, seconds)
+                server.rates.append(rate)
+                server.cpu_us.append(cpu_us)
     return {
         "document_bytes": len(body),
         "requests_per_s": {server.name: round(statistics.median(server.rates)) for server in servers},
+        "server_cpu_us": {server.name: round(statistics.median(server.cpu_us), 1) for server in servers},
         "ratios": {
             **{f"{server.name} / bare": against(server, bares[server.server]) for server in [*ours.values(), unchanged]},
             "starlette / bare": against(starlette, bares["uvicorn"]),
@@ -341,7 +359,7 @@ def main() -> None:
         return
     print(f"a document of {found['document_bytes']} bytes as it is stored; {CONNECTIONS} connections, {given.rounds} rounds")
     for name, rate in found["requests_per_s"].items():
-        print(f"{rate:>8,} requests/s  {name}")
+        print(f"{rate:>8,} requests/s, {found['server_cpu_us'][name]:>7.1f} µs of the server's processor each  {name}")
     for name, ratio in found["ratios"].items():
         print(f"{ratio['median']:>8.2f} ({ratio['least']:.2f} to {ratio['most']:.2f})  {name}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -88,6 +89,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        keep_what_is_there()
         self._announce()
 
     @contextmanager
@@ -124,6 +126,13 @@ def server_options() -> dict[str, Any]:
         "timeout_graceful_shutdown": _DRAIN_S,
         "backlog": _BACKLOG,
     }
+
+
+def keep_what_is_there() -> None:
+    """Tells the garbage collector that what is there when the server starts stays: it need not look through it again and again, which took
+    a quarter of the time of a cached answer."""
+    gc.collect()
+    gc.freeze()
 
 
 class _ServerLog(logging.Handler):

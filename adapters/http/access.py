@@ -7,6 +7,7 @@ async def read(session: VisibleSession, viewer: Viewing) -> …
 # No `from __future__ import annotations` here or in any file of routes: FastAPI has to see the annotations, not their text.
 
 import ipaddress
+from functools import lru_cache
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
@@ -99,13 +100,14 @@ class LoopbackOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        if scope["type"] == "http" and (reason := _comes_from_elsewhere(scope)) is not None:
+        if scope["type"] == "http" and (reason := comes_from_elsewhere(scope)) is not None:
             problem = Problem(LOOPBACK_ONLY, f"{reason}; set JWT_SECRET, JWT_JWKS_URL or JWT_JWKS_FILE to answer others")
             await problem.response()(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
 
+@lru_cache(maxsize=1000)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine alone."""
     if host.lower().rstrip(".") == "localhost":
@@ -116,17 +118,22 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _comes_from_elsewhere(scope: Scope) -> str | None:
+def comes_from_elsewhere(scope: Scope) -> str | None:
+    """Why a request does not come from this machine, or None if it does."""
     client = scope.get("client")
     if client is not None and not is_loopback(client[0]):
         return "the request comes from another machine"
     for name, value in scope["headers"]:
-        if name in (b"host", b"origin"):
-            text = value.decode("latin-1")
-            try:
-                host = urlsplit(text if name == b"origin" else f"//{text}").hostname
-            except ValueError:
-                host = None
-            if host is None or not is_loopback(host):
-                return f"the {name.decode().title()} header names another machine"
+        if name in (b"host", b"origin") and not _names_this_machine(value, is_origin=name == b"origin"):
+            return f"the {name.decode().title()} header names another machine"
     return None
+
+
+@lru_cache(maxsize=1000)
+def _names_this_machine(value: bytes, *, is_origin: bool) -> bool:
+    text = value.decode("latin-1")
+    try:
+        host = urlsplit(text if is_origin else f"//{text}").hostname
+    except ValueError:
+        return False
+    return host is not None and is_loopback(host)

@@ -2,29 +2,34 @@
 
 What is answered is decided in AnalyticsAnswers, once. The ordinary route below it is FastAPI's, and documents it. AnalyticsFastPath is a
 middleware that recognises the same requests by their path and answers them itself: no routing, no dependency solving, no Request and no
-Response object, which is most of what a request costs here (docs/adr/0009, benchmarks/http_hot_route.py). All other middlewares stand
-before it. Taking it out changes no answer.
+Response object, no layers of middlewares, which is most of what a request costs here (docs/adr/0009, benchmarks/http_hot_route.py).
+Taking it out changes no answer, and a test holds the two ways together.
 """
 
 # No `from __future__ import annotations`: FastAPI has to see the annotations, not their text.
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import APIRouter, Header, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from adapters.http.access import BEARER, Authentication, SessionIdText
-from adapters.http.codings import qualities
+from adapters.http.codings import CODINGS, qualities
 from adapters.http.needs import HttpNeeds, Needed
-from adapters.http.problems import INVALID_HEADER, NOT_ANALYSED, SESSION_NOT_FOUND, Problem, problem_of
+from adapters.http.observation import CLIENT_GONE, Observation
+from adapters.http.problems import INVALID_HEADER, NOT_ANALYSED, SESSION_NOT_FOUND, Problem, problem_of, unforeseen
 from adapters.http.representations import Representation, Representations, representations_in
-from adapters.http.schemas import problems
+from adapters.http.request_ids import RequestIds
+from adapters.http.schemas import Absent, problems
+from adapters.http.security_headers import DATA_HEADERS
 from domain.access import Viewer
 from domain.analytics import SessionAnalytics
 from domain.errors import EmgSessionsError
-from domain.ports import Freshness
+from domain.ports import AnalyticsAnswer, Coding, DocumentAnswer, Freshness, VersionAnswer
 from domain.session import SessionId, SessionState, parse_session_id
 
 router = APIRouter(prefix="/api/v1/sessions", tags=["analytics"])
@@ -35,10 +40,7 @@ _PATTERN: Final = f"{_PREFIX}{{session_id}}{_SUFFIX}"
 _PATH_LENGTH: Final = len(_PREFIX) + 36 + len(_SUFFIX)
 _VERSION_DIGITS_MAX: Final = 18
 _TRUTHS: Final = frozenset({"postgres", "memory"})
-_ALWAYS: Final = [
-    (b"cache-control", b"private, no-cache"),
-    (b"vary", b"Accept-Encoding, Authorization"),
-]
+_CODED: Final = {coding: (b"content-encoding", coding.encode()) for coding in CODINGS}
 _JSON: Final = (b"content-type", b"application/json")
 
 Headers = list[tuple[bytes, bytes]]
@@ -86,19 +88,19 @@ class AnalyticsAnswers:
             answer = await self._repository.get_document(session_id, freshness=asked.freshness, at_least=asked.at_least)
             if answer is None:
                 return await self._absent(viewer, session_id)
-            form, body = await self._representations.of_document(session_id, answer, asked.accept_encoding)
-            described = _described(form, answer.source, answer.age_s, stale=answer.stale)
+            coding, body = await self._representations.of_document(session_id, answer, asked.accept_encoding)
+            headers = [*_of_version(session_id, answer.version, coding, False), *_of_reading(answer)]
         else:
             decoded = await self._repository.get(session_id, freshness=asked.freshness, at_least=asked.at_least)
             if decoded is None:
                 return await self._absent(viewer, session_id)
-            form, body = await self._representations.anonymous(decoded.analytics, decoded.version, asked.accept_encoding)
-            described = _described(form, decoded.source, decoded.age_s, stale=decoded.stale)
-        described.append(_JSON)
-        described.append((b"content-length", b"%d" % len(body)))
-        if form.coding != "identity":
-            described.append((b"content-encoding", form.coding.encode()))
-        return Reply(200, described, body)
+            coding, body = await self._representations.anonymous(decoded.analytics, decoded.version, asked.accept_encoding)
+            headers = [*_of_version(session_id, decoded.version, coding, True), *_of_reading(decoded)]
+        headers.append(_JSON)
+        headers.append((b"content-length", b"%d" % len(body)))
+        if coding != "identity":
+            headers.append(_CODED[coding])
+        return Reply(200, headers, body)
 
     async def _unchanged(self, if_none_match: bytes, viewer: Viewer, session_id: SessionId, asked: Asked) -> Reply | None:
         """304 if the client has the present version in a form that it may have; for which the document itself is not read."""
@@ -119,8 +121,7 @@ class AnalyticsAnswers:
             codings.append(max(wanted, key=lambda coding: wanted[coding]))
         if not codings or wanted[codings[0]] == 0:
             return None
-        form = Representation(session_id, now.version, codings[0], anonymous=not viewer.sees_subjects)
-        return Reply(304, _described(form, now.source, now.age_s, stale=now.stale), b"")
+        return Reply(304, [*_of_version(session_id, now.version, codings[0], not viewer.sees_subjects), *_of_reading(now)], b"")
 
     async def _absent(self, viewer: Viewer, session_id: SessionId) -> Reply:
         session = await self._access.find(viewer, session_id)
@@ -133,10 +134,20 @@ class AnalyticsAnswers:
 
 
 class AnalyticsFastPath:
-    """The way past FastAPI; the innermost middleware."""
+    """The way past everything else: the outermost middleware.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    It does for its requests what the middlewares behind it do for all others, out of the same parts: an id, the security headers, a note
+    for the meter, problems for errors. It reads no body, so the limits on bodies are nothing to it. `refuses` says which requests may go
+    no further; those go the ordinary way, too.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, request_ids: RequestIds, observation: Observation, refuses: Callable[[Scope], object] | None
+    ) -> None:
+        self._app = app
+        self._request_ids = request_ids
+        self._observation = observation
+        self._refuses = refuses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI. Only what is certainly a request for analytics is taken; the rest goes on."""
@@ -145,20 +156,40 @@ class AnalyticsFastPath:
             or len(path := scope["path"]) != _PATH_LENGTH
             or not (path.startswith(_PREFIX) and path.endswith(_SUFFIX))
             or scope["method"] not in ("GET", "HEAD")
+            or (self._refuses is not None and self._refuses(scope))
         ):
-            await self.app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
+        await self._answer(scope, path[len(_PREFIX) : -len(_SUFFIX)], send)
+
+    async def _answer(self, scope: Scope, session_text: str, send: Send) -> None:
+        begin = self._observation.clock()
         scope["route_pattern"] = _PATTERN
-        answers: AnalyticsAnswers = scope["app"].state.analytics_answers
+        request_id = self._request_ids.take(scope)
+        tokens = bind_contextvars(request_id=scope["request_id"])
+        status = CLIENT_GONE
         try:
-            reply = await answers.answer(path[len(_PREFIX) : -len(_SUFFIX)], scope["headers"])
-        except Problem as problem:
-            await problem.response()(scope, receive, send)
-        except EmgSessionsError as error:
-            await problem_of(error).response()(scope, receive, send)
-        else:
-            await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+            answers: AnalyticsAnswers = scope["app"].state.analytics_answers
+            try:
+                reply = await answers.answer(session_text, scope["headers"])
+            except Problem as problem:
+                reply = _reply_of(problem)
+            except EmgSessionsError as error:
+                reply = _reply_of(problem_of(error))
+            except Exception as error:  # noqa: BLE001 - nothing may get past here
+                reply = _reply_of(unforeseen(error))
+            status = reply.status
+            headers = [*reply.headers, *(() if status == HTTPStatus.NOT_MODIFIED else DATA_HEADERS), request_id]
+            await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
+        finally:
+            self._observation.note(scope, status, self._observation.clock() - begin)
+            reset_contextvars(**tokens)
+
+
+def _reply_of(problem: Problem) -> Reply:
+    response = problem.response()
+    return Reply(response.status_code, response.raw_headers, bytes(response.body))
 
 
 def _asked(headers: Iterable[tuple[bytes, bytes]]) -> Asked:
@@ -196,22 +227,27 @@ def _session_id(text: str) -> SessionId:
     return parse_session_id(text)
 
 
-def _described(form: Representation, source: str, age_s: float, *, stale: bool) -> Headers:
-    """The headers that 200 and 304 have in common."""
-    described = [
-        *_ALWAYS,
-        (b"etag", form.etag()),
-        (b"emg-analytics-version", b"%d" % form.version),
-        (b"age", b"%d" % age_s),
-        (b"cache-status", _cache_status(source, stale=stale)),
-    ]
-    if stale:
-        described.append((b"emg-stale", b"?1"))
-    return described
+def _of_reading(answer: DocumentAnswer | AnalyticsAnswer | VersionAnswer) -> Headers:
+    """The headers that say how an answer was come by, of 200 and 304."""
+    headers = [(b"age", b"%d" % answer.age_s), (b"cache-status", _cache_status(answer.source, answer.stale))]
+    if answer.stale:
+        headers.append((b"emg-stale", b"?1"))
+    return headers
+
+
+@lru_cache(maxsize=10_000)
+def _of_version(session_id: SessionId, version: int, coding: Coding, anonymous: bool) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers that are the same for one form of one version, of 200 and 304."""
+    return (
+        (b"cache-control", b"private, no-cache"),
+        (b"vary", b"Accept-Encoding, Authorization"),
+        (b"etag", Representation(session_id, version, coding, anonymous).etag()),
+        (b"emg-analytics-version", b"%d" % version),
+    )
 
 
 @lru_cache(maxsize=16)
-def _cache_status(source: str, *, stale: bool) -> bytes:
+def _cache_status(source: str, stale: bool) -> bytes:
     """How the answer was come by, as RFC 9211 says it. A stale one was kept, and served because asking the database failed."""
     how = "fwd=stale" if stale else "fwd=miss" if source in _TRUTHS else "hit"
     return f"emg-sessions; {how}; detail={source}".encode()
@@ -245,9 +281,9 @@ async def _answered(
     session_id: SessionIdText,
     _token: Annotated[object, BEARER],
     # These are read from the request as it came; here they are documented.
-    _if_none_match: Annotated[str | None, Header(alias="If-None-Match", description="Entity tags of what the client has.")] = None,
+    _if_none_match: Annotated[str | Absent, Header(alias="If-None-Match", description="Tags of what the client has.")] = None,
     _at_least: Annotated[
-        str | None,
+        str | Absent,
         Header(
             alias="Emg-At-Least-Version",
             description="A version that the client has seen: the answer is not older.",

@@ -3,31 +3,31 @@
     app = create_app(open_needs, HttpPolicy())
 
 To add a route: a router in a file of its own, and its line in ROUTERS. To add a middleware: a pure ASGI class, and its line in
-`_middlewares`. What they need of the rest of the program is a line in HttpNeeds.
+`_in_front_of`. What they need of the rest of the program is a line in HttpNeeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters.http import analytics, batch, health, patients, sessions, signals, uploads, webhooks
-from adapters.http.access import Authentication, LoopbackOnly
+from adapters.http import analytics, batch, events, health, patients, sessions, signals, uploads, webhooks
+from adapters.http.access import Authentication, LoopbackOnly, comes_from_elsewhere
 from adapters.http.analytics import AnalyticsAnswers, AnalyticsFastPath
 from adapters.http.bodies import BodyLimits, BodyRefused, answer_refused
+from adapters.http.events import EventStreams
 from adapters.http.needs import HttpNeeds, Needed, OpenNeeds, resolved
 from adapters.http.observation import HttpMeter, Observation
 from adapters.http.policy import HttpPolicy
 from adapters.http.problems import UnforeseenErrors, answer_errors
 from adapters.http.representations import Representations
 from adapters.http.request_ids import RequestIds
-from adapters.http.schemas import ProblemDocument
+from adapters.http.schemas import ProblemDocument, problems
 from adapters.http.security_headers import SecurityHeaders
 from adapters.http.signals import SignalForms
 from adapters.http.tokens import Tokens, check_keys
@@ -38,6 +38,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     analytics.router,
     batch.router,
     sessions.router,
+    events.router,
     patients.router,
     signals.router,
     uploads.router,
@@ -54,37 +55,37 @@ that do not exist. Numbers that cannot be computed are `null`, never 0.
 """
 
 
-def _middlewares(policy: HttpPolicy, meter: Callable[[], HttpMeter]) -> list[Middleware]:
-    """All middlewares, the outermost first. Pure ASGI only: one BaseHTTPMiddleware costs more than all of these."""
+def _in_front_of(api: ASGIApp, policy: HttpPolicy, meter: Callable[[], HttpMeter]) -> ASGIApp:
+    """All middlewares, the innermost first. Pure ASGI only: one BaseHTTPMiddleware costs more than all of these.
+
+    They stand before FastAPI, not within: there, each request would first pass layers that cost more than all of ours.
+    """
     edge = policy.edge
-    return [
-        Middleware(RequestIds),
-        Middleware(SecurityHeaders),
-        Middleware(Observation, meter=meter, log_requests=edge.log_requests),
-        Middleware(UnforeseenErrors),
-        *([] if policy.access.has_keys else [Middleware(LoopbackOnly)]),
-        Middleware(AnalyticsFastPath),  # It reads no body, so it need not pass the limits on bodies.
-        Middleware(BodyLimits, default=edge.bodies, routes={webhooks.PATH: edge.event_bodies, uploads.PATH: edge.upload_bodies}),
-    ]
+    front = api
+    front = BodyLimits(front, default=edge.bodies, routes={webhooks.PATH: edge.event_bodies, uploads.PATH: edge.upload_bodies})
+    if not policy.access.has_keys:
+        front = LoopbackOnly(front)
+    front = UnforeseenErrors(front)
+    observation = front = Observation(front, meter=meter, log_requests=edge.log_requests)
+    front = SecurityHeaders(front)
+    request_ids = front = RequestIds(front)
+    refuses = None if policy.access.has_keys else comes_from_elsewhere
+    return AnalyticsFastPath(front, request_ids=request_ids, observation=observation, refuses=refuses)
 
 
 class _Application(FastAPI):
-    """FastAPI with our middlewares before it, and not within it.
+    """FastAPI, with `front` standing before it."""
 
-    Within, each request would first pass FastAPI's own layers, which cost more than all of ours; so the fast path would be none.
-    """
-
-    def __init__(self, middlewares: Sequence[Middleware], **facts: Any) -> None:
-        super().__init__(**facts)
-        front: ASGIApp = super().__call__
-        for middleware in reversed(middlewares):
-            front = middleware.cls(front, *middleware.args, **middleware.kwargs)
-        self._front = front
+    front: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         scope["app"] = self
-        await self._front(scope, receive, send)
+        await self.front(scope, receive, send)
+
+    async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """FastAPI itself."""
+        await super().__call__(scope, receive, send)
 
 
 def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
@@ -104,7 +105,6 @@ def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
         return needs[HttpNeeds.meter]
 
     app = _Application(
-        _middlewares(policy, meter),
         title="Emg-Sessions",
         version=API_VERSION,
         description=_DESCRIPTION,
@@ -115,11 +115,13 @@ def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.front = _in_front_of(app.behind, policy, meter)
     app.state.policy = policy
     app.state.representations = representations
     app.state.signal_forms = SignalForms()
+    app.state.event_streams = EventStreams(policy)
     app.state.authentication = Authentication(Tokens(policy.access) if policy.access.has_keys else None)
-    answer_errors(app)
+    answer_errors(app, [route for router in ROUTERS for route in router.routes])
     app.add_exception_handler(BodyRefused, answer_refused)
     for router in ROUTERS:
         app.include_router(router)
@@ -137,5 +139,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(problem.pop("$defs", {}))
         schemas["ProblemDocument"] = problem
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                if "422" in operation["responses"]:  # FastAPI describes its own form of it, which is not what is answered.
+                    operation["responses"]["422"] = problems(422)[422]
         app.openapi_schema = document
     return app.openapi_schema

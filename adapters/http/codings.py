@@ -24,7 +24,8 @@ _GZIP: Final = 31  # zlib's wbits for a gzip frame
 _LEVEL: Final = 3
 _IMPLIED: Final = 0.0005  # Below any quality a client can name: what it did not mention, and does not forbid.
 _ELEMENT: Final = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*(?:;\s*[qQ]\s*=\s*([01](?:\.[0-9]{0,3})?)\s*)?")
-_OURS: Final[tuple[Coding, ...]] = ("zstd", "gzip", "identity")
+CODINGS: Final[tuple[Coding, ...]] = ("zstd", "gzip", "identity")
+"""All codings there are, the smaller first."""
 
 
 @lru_cache(maxsize=256)
@@ -39,7 +40,7 @@ def qualities(header: bytes | None) -> Mapping[Coding, float]:
             coding = found[1].lower()
             named["gzip" if coding == "x-gzip" else coding] = min(1.0, float(found[2])) if found[2] else 1.0
     others = named.get("*", 0.0)
-    wanted: dict[Coding, float] = {coding: named.get(coding, others) for coding in _OURS}
+    wanted: dict[Coding, float] = {coding: named.get(coding, others) for coding in CODINGS}
     if "identity" not in named:
         wanted["identity"] = 0.0 if named.get("*") == 0 else max(others, _IMPLIED)
     return MappingProxyType(wanted)
@@ -55,7 +56,7 @@ def choose(header: bytes | None, stored: Coding, size_bytes: int) -> Coding | No
         return stored
     if stored == "identity" and size_bytes < _WORTH_COMPRESSING_BYTES and wanted["identity"] > 0:
         return "identity"
-    best = max(_OURS, key=lambda coding: (wanted[coding], coding == stored != "identity"))
+    best = max(CODINGS, key=lambda coding: (wanted[coding], coding == stored != "identity"))
     return best if wanted[best] > 0 else None
 
 

@@ -55,14 +55,14 @@ class Observation:
         self._meter_of_app = meter
         self._meter: HttpMeter | None = None
         self._log = structlog.get_logger(__name__) if log_requests else None
-        self._clock = clock
+        self.clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begin = self._clock()
+        begin = self.clock()
         status = 0
 
         async def send_and_note(message: Message) -> None:
@@ -77,9 +77,10 @@ class Observation:
             status = status or 500
             raise
         finally:
-            self._note(scope, status or CLIENT_GONE, self._clock() - begin)
+            self.note(scope, status or CLIENT_GONE, self.clock() - begin)
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+    def note(self, scope: Scope, status: int, seconds: float) -> None:
+        """Tells of one request."""
         method = scope["method"] if scope["method"] in _METHODS else "other"
         route: str = scope.get("route_pattern") or getattr(scope.get("route"), "path", None) or NO_ROUTE
         if self._meter is None:

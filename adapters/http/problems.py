@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import (
@@ -132,7 +133,13 @@ def problem_of(error: EmgSessionsError) -> Problem:
     return Problem(kind, str(error) if detail is None else detail, headers=headers)
 
 
-def answer_errors(app: FastAPI) -> None:
+def unforeseen(error: Exception) -> Problem:
+    """The problem that an error nobody foresaw is, which is noted in the log: what and where, without the values in its text."""
+    log.error("unforeseen_error", error=type(error).__name__, at=_place(error))
+    return Problem(UNFORESEEN, "it was noted in the service's log")
+
+
+def answer_errors(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     """Makes every error that reaches FastAPI a problem document. What is unforeseen is for UnforeseenErrors."""
 
     @app.exception_handler(Problem)
@@ -151,9 +158,11 @@ def answer_errors(app: FastAPI) -> None:
         return _validation_problem(error).response()
 
     @app.exception_handler(HTTPException)
-    async def of_starlette(_: Request, error: HTTPException) -> Response:
-        phrase = HTTPStatus(error.status_code).phrase
-        return Problem(Kind("", error.status_code, phrase), headers=error.headers).response()
+    async def of_starlette(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_methods_at(routes, request.scope["path"]))
+        return Problem(Kind("", error.status_code, HTTPStatus(error.status_code).phrase), headers=headers).response()
 
 
 class UnforeseenErrors:
@@ -181,14 +190,20 @@ class UnforeseenErrors:
         try:
             await self.app(scope, receive, noticing)
         except Exception as error:  # noqa: BLE001 - nothing may get past here
-            log.error("unforeseen_error", error=type(error).__name__, at=_place(error))  # noqa: TRY400 - its text may quote a value
+            problem = unforeseen(error)
             if began:
                 raise AnswerBrokenOff from None
-            await Problem(UNFORESEEN, "it was noted in the service's log").response()(scope, receive, send)
+            await problem.response()(scope, receive, send)
 
 
 class AnswerBrokenOff(Exception):
     """Tells the server to break off the connection."""
+
+
+def _methods_at(routes: Sequence[BaseRoute], path: str) -> list[str]:
+    """Every method that some route takes at a path. Starlette's own answer names those of the first route only."""
+    there = [route for route in routes if isinstance(route, Route) and route.path_regex.match(path)]
+    return sorted({method for route in there for method in route.methods or ()})
 
 
 def _validation_problem(error: RequestValidationError) -> Problem:

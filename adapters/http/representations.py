@@ -56,17 +56,16 @@ class Representations:
             policy.representations_bytes_max, policy.representations_s_max, getsizeof=lambda body: len(body) + _OVERHEAD_BYTES
         )
 
-    async def of_document(self, session_id: SessionId, answer: DocumentAnswer, accept: bytes | None) -> tuple[Representation, bytes]:
+    async def of_document(self, session_id: SessionId, answer: DocumentAnswer, accept: bytes | None) -> tuple[Coding, bytes]:
         """The form that a client wants of a document as it is stored: mostly just that. Raises a Problem with status 406."""
         coding = choose(accept, answer.coding, len(answer.body))
         if coding is None:
             raise not_acceptable()
-        wanted = Representation(session_id, answer.version, coding, anonymous=False)
         if coding == answer.coding:
-            return wanted, answer.body
-        return wanted, await self._recoded(wanted, answer.body, answer.coding)
+            return coding, answer.body
+        return coding, await self._recoded(Representation(session_id, answer.version, coding, anonymous=False), answer.body, answer.coding)
 
-    async def anonymous(self, analytics: SessionAnalytics, version: int, accept: bytes | None) -> tuple[Representation, bytes]:
+    async def anonymous(self, analytics: SessionAnalytics, version: int, accept: bytes | None) -> tuple[Coding, bytes]:
         """The form without what the recording says of people. Raises a Problem with status 406."""
         plain = Representation(analytics.session_id, version, "identity", anonymous=True)
         body = self._made.get(plain)
@@ -76,8 +75,7 @@ class Representations:
         coding = choose(accept, "identity", len(body))
         if coding is None:
             raise not_acceptable()
-        wanted = replace(plain, coding=coding)
-        return wanted, await self._recoded(wanted, body, "identity")
+        return coding, await self._recoded(replace(plain, coding=coding), body, "identity")
 
     def forget(self, session_id: SessionId) -> None:
         """The session is being erased: nothing of it stays here."""

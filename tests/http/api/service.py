@@ -49,7 +49,9 @@ class Service:
     def client(self, **headers: str) -> httpx.AsyncClient:
         """A client without a token; it sends no header that a test did not choose."""
         client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url=BASE_URL)
-        client.headers = httpx.Headers(headers)
+        for name in set(client.headers) - {name.lower() for name in headers}:
+            del client.headers[name]
+        client.headers.update(headers)
         return client
 
     async def session(self, *, patient: str | None = None, analysed: bool = True, **changes: Any) -> TherapySession:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -162,7 +163,7 @@ def tampered() -> str:
     return f"{head}.{payload}.{signature}"
 
 
-BAD_TOKENS = {
+BAD_TOKENS: dict[str, Callable[[], str]] = {
     "alg none": unsigned,
     "another secret": lambda: token(secret="another secret that has thirty-two bytes and more"),
     "another algorithm": lambda: token(algorithm="HS512", secret=SECRET * 2),
@@ -190,7 +191,7 @@ BAD_TOKENS = {
 @pytest.mark.parametrize("path", ["/api/v1/sessions", f"/api/v1/sessions/{UNKNOWN}/analytics"])
 async def test_a_token_that_is_not_good_is_401(service: Service, path: str, bad: str) -> None:
     async with service.client() as client:
-        answer = await client.get(path, headers={b"Authorization": f"Bearer {BAD_TOKENS[bad]()}".encode("latin-1")})
+        answer = await client.get(path, headers={b"Authorization": b"Bearer " + BAD_TOKENS[bad]().encode("latin-1")})
     assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json")
     assert 'error="invalid_token"' in answer.headers["www-authenticate"]
     assert answer.json()["detail"]
