@@ -39,10 +39,12 @@ bench: $(INSTALLED)  ## Measure the analysis, cached reads beside their peers, a
 	$(BIN)/python benchmarks/http_hot_route.py
 	$(BIN)/python benchmarks/signals.py
 
-lock: $(INSTALLED)  ## Renew requirements.lock from pyproject.toml (needs the package index)
+lock: $(INSTALLED)  ## Renew requirements.lock, and the service's part of it, from pyproject.toml (needs the package index)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --extra embedded --extra telemetry --group dev --upgrade --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --extra telemetry --constraint requirements.lock --output-file requirements.service.lock pyproject.toml
 
 clean:  ## Remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -115,8 +115,8 @@ class Metrics:
         """Whoever tells of this process without asking it sees what its cache counted a few seconds ago."""
         self._keeping_up = asyncio.create_task(self._keep_up(), name="metrics")
 
-    def listen(self, port: int) -> None:
-        """Answers Prometheus at every address of this machine, in a thread; for processes that serve nothing else.
+    def listen(self, port: int) -> int:
+        """Answers Prometheus at every address of this machine, in a thread; for processes that serve nothing else. The port is returned.
 
         Raises InvalidSettings if another listens there.
         """
@@ -124,6 +124,7 @@ class Metrics:
             self._server, self._serving = start_http_server(port, registry=self._told_registry())
         except OSError as error:
             raise InvalidSettings(f"WORKER_METRICS_PORT: {port} cannot be listened at ({error.strerror})") from None
+        return self._server.server_port
 
     async def aclose(self) -> None:
         """Ends what `open` and `listen` began."""

@@ -33,10 +33,6 @@ class HealthReport:
     status: HealthStatus
     parts: Mapping[str, PartReport]
 
-    def is_healthy(self, name: str) -> bool:
-        """Whether a part is healthy. Parts that are not watched are not."""
-        return name in self.parts and self.parts[name].health.status == "healthy"
-
 
 class HealthWatch:
     """Looks at all parts at once, shares what it saw for a moment, and remembers since when a part has not been well."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+from typing import Final
 
 from adapters.entrypoints.console import ExitCode, err
 from adapters.settings import Settings
 from container import Container, resolve
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_NICENESS: Final = 5
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 async def run_worker(app: Container, stop: asyncio.Event) -> None:
@@ -25,6 +28,8 @@ async def run_worker(app: Container, stop: asyncio.Event) -> None:
 
 async def command(app: Container, settings: Settings) -> ExitCode:
     """The whole command. The first SIGTERM or SIGINT drains the worker, the second ends it at once; nothing is lost either way."""
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)  # Whoever waits for an answer goes first, on machines that serve as well. Analyses give way to this in turn.
     metrics = await resolve(app.metrics)
     if settings.worker_metrics_port:
         await resolve(app.health)  # It brings what the cache counts into the metrics.

@@ -1,26 +1,28 @@
 """Registers sessions together with whatever else must happen in the same transaction, such as queueing their processing.
 
-The queue lives in the same PostgreSQL, behind an adapter of its own that knows no SQLAlchemy. What the two share is this: SQL with :named
-parameters, run in the transaction that registers the session.
+The queue lives in the same PostgreSQL, behind an adapter of its own that knows no SQLAlchemy. What the two share is this: an SQL expression
+with :named parameters, evaluated in the transaction that registers the session.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.errors import once_more_if_connection_was_lost
-from adapters.postgres.session_registry import KNOWN, REGISTER, from_row, to_row
+from adapters.postgres.session_registry import KNOWN, from_row, to_row
 from adapters.postgres.tables import therapy_session as session_t
 from domain.errors import StorageUnavailable
 from domain.ports import Submitted
 from domain.session import SessionState, TherapySession
 
-Execute = Callable[[str, Mapping[str, object]], Awaitable[Sequence[tuple[Any, ...]]]]
-"""Runs SQL with :named parameters; its rows."""
+Together = Callable[[TherapySession], tuple[str, Mapping[str, object]]]
+"""For a session as it is registered: an SQL expression, and the values of its :named parameters."""
 
 _ROUNDS_MAX: Final = 5
 _RECEIVE_AGAIN: Final = (
@@ -38,31 +40,42 @@ class PostgresSubmissions:
         self._engine = engine
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
 
-    async def submit(self, session: TherapySession, *, together_with: Callable[[Execute, TherapySession], Awaitable[None]]) -> Submitted:
-        """Registers a session, or receives one that failed again, and runs `together_with` in that transaction: both or neither.
+    async def submit(self, session: TherapySession, *, together_with: Together) -> Submitted:
+        """Registers a session, or receives one that failed again, and evaluates `together_with` in that transaction: both or neither.
 
-        A session that is known otherwise is returned as it is, and `together_with` is not run. The transaction may run twice if its
+        A session that is known otherwise is returned as it is, and `together_with` is not evaluated. The transaction may run twice if its
         connection turns out to be dead.
         """
 
-        async def submit() -> Submitted | None:
+        async def register() -> Submitted | None:
+            # Nearly all sessions are new. For those the transaction is one statement, and so one round trip: on a machine whose processors
+            # are busy, each waits for its turn.
+            expression, values = together_with(session)
+            registered = {f"registered_{name}": value for name, value in to_row(session).items()}
+            async with self._autocommit.connect() as connection:
+                row = (await connection.execute(_register_and(expression), {**registered, **values})).one_or_none()
+                if row is not None:
+                    return Submitted(from_row(row), new=True)
+                known_by = {"id": session.session_id, "sha256": session.recording_sha256}
+                known = (await connection.execute(KNOWN, known_by)).one_or_none()
+            if known is None:
+                return None
+            return (
+                await receive_again(from_row(known)) if known.state == SessionState.FAILED.value else Submitted(from_row(known), new=False)
+            )
+
+        async def receive_again(known: TherapySession) -> Submitted | None:
             async with self._engine.begin() as connection:
-                row = (await connection.execute(REGISTER, to_row(session))).one_or_none()
-                new = row is not None
-                if row is None:
-                    known_by = {"id": session.session_id, "sha256": session.recording_sha256}
-                    known = (await connection.execute(KNOWN, known_by)).one_or_none()
-                    if known is None:
-                        return None
-                    row = (await connection.execute(_RECEIVE_AGAIN, {"id": known.session_id})).one_or_none()
-                    if row is None:
-                        return Submitted(from_row(known), new=False)
-                registered = from_row(row)
-                await together_with(_on(connection), registered)
-            return Submitted(registered, new)
+                row = (await connection.execute(_RECEIVE_AGAIN, {"id": known.session_id})).one_or_none()
+                if row is None:  # Somebody else has received it again, or erased it.
+                    return None
+                received = from_row(row)
+                expression, values = together_with(received)
+                await connection.execute(sa.select(sa.text(expression)), dict(values))
+            return Submitted(received, new=False)
 
         for _ in range(_ROUNDS_MAX):
-            submitted = await once_more_if_connection_was_lost(submit)
+            submitted = await once_more_if_connection_was_lost(register)
             if submitted is not None:
                 return submitted
             # What was in the way has been erased in between.
@@ -73,13 +86,14 @@ class PostgresSubmissions:
 
         async def execute() -> Sequence[tuple[Any, ...]]:
             async with self._autocommit.connect() as connection:
-                return await _on(connection)(sql, values)
+                return [tuple(row) for row in await connection.execute(sa.text(sql), dict(values))]
 
         return await once_more_if_connection_was_lost(execute)
 
 
-def _on(connection: AsyncConnection) -> Execute:
-    async def execute(sql: str, values: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
-        return [tuple(row) for row in await connection.execute(sa.text(sql), dict(values))]
-
-    return execute
+@lru_cache(maxsize=8)
+def _register_and(expression: str) -> sa.Select[Any]:
+    """Registers a session and evaluates an expression if it was not known; then the one row is the session."""
+    columns = {column.name: sa.bindparam(f"registered_{column.name}", type_=column.type) for column in session_t.columns}
+    registered = postgresql.insert(session_t).values(columns).on_conflict_do_nothing().returning(session_t).cte("registered")
+    return sa.select(*registered.columns, sa.text(f"({expression})"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -14,7 +14,7 @@ from domain.traces import NoTraces
 QUEUE: Final = "sessions"
 TASK: Final = "process_session"
 
-Execute = Callable[[str, Mapping[str, object]], Awaitable[Sequence[tuple[Any, ...]]]]
+Together = Callable[[TherapySession], tuple[str, Mapping[str, object]]]
 
 # procrastinate's own function for deferring jobs, whose name carries its version. Calling it on the connection of our transaction is what
 # procrastinate's connectors do too; they bring a connection of their own.
@@ -22,7 +22,7 @@ Execute = Callable[[str, Mapping[str, object]], Awaitable[Sequence[tuple[Any, ..
 # The lock is the session: of all its jobs one runs at a time. There is no queueing lock: a session is queued once because it is registered
 # once, and a second job would find nothing left to do; while a queueing lock would make the retry of a running job fail.
 _DEFER: Final = """
-SELECT procrastinate_defer_jobs_v1(ARRAY[
+procrastinate_defer_jobs_v1(ARRAY[
   ROW(:queue, :task, 0, :session_id, NULL, CAST(:arguments AS jsonb), NULL)::procrastinate_job_to_defer_v1
 ])
 """
@@ -30,10 +30,10 @@ _DEPTH: Final = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'todo' A
 
 
 class Submissions(Protocol):
-    """Registers sessions and runs SQL in the same transaction (adapters/postgres/submissions.py)."""
+    """Registers sessions and evaluates SQL in the same transaction (adapters/postgres/submissions.py)."""
 
-    async def submit(self, session: TherapySession, *, together_with: Callable[[Execute, TherapySession], Awaitable[None]]) -> Submitted:
-        """Registers a session, or receives one that failed again, and runs `together_with`: both or neither."""
+    async def submit(self, session: TherapySession, *, together_with: Together) -> Submitted:
+        """Registers a session, or receives one that failed again, and evaluates `together_with`: both or neither."""
 
     async def execute(self, sql: str, values: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         """Runs one statement; its rows."""
@@ -56,7 +56,7 @@ class ProcrastinateProcessingQueue(ProcessingQueue):
         return int(rows[0][0])
 
 
-async def _defer(execute: Execute, session: TherapySession, *, trace: str | None) -> None:
+def _defer(session: TherapySession, *, trace: str | None) -> tuple[str, dict[str, object]]:
     session_id = str(session.session_id)
     arguments = {"session_id": session_id} | ({"trace": trace} if trace is not None else {})
-    await execute(_DEFER, {"queue": QUEUE, "task": TASK, "session_id": session_id, "arguments": json.dumps(arguments)})
+    return _DEFER, {"queue": QUEUE, "task": TASK, "session_id": session_id, "arguments": json.dumps(arguments)}

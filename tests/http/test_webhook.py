@@ -54,14 +54,14 @@ async def test_new_contents_under_the_same_name_are_another_session(service: Ser
 async def test_it_answers_after_one_transaction(service: Served) -> None:
     engine: AsyncEngine = await resolve(service.app.engine)
     await service.tell(event_of("P001/warm.c3d"))
-    commits: list[None] = []
-    listener: Any = lambda _: commits.append(None)  # noqa: E731
-    sa.event.listen(engine.sync_engine, "commit", listener)
+    statements: list[str] = []
+    listener: Any = lambda *facts: statements.append(facts[2])  # noqa: E731
+    sa.event.listen(engine.sync_engine, "before_cursor_execute", listener)
     try:
         await service.tell(event_of())
     finally:
-        sa.event.remove(engine.sync_engine, "commit", listener)
-    assert len(commits) == 1
+        sa.event.remove(engine.sync_engine, "before_cursor_execute", listener)
+    assert len(statements) == 1, "the transaction is one statement: each round trip waits for its turn on a busy machine"
     ((same,),) = await service.rows(
         "SELECT bool_and(session.xmin = job.xmin) FROM therapy_session session"
         " JOIN procrastinate_jobs job ON job.args ->> 'session_id' = session.session_id::text"
