@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters import document
 from adapters.postgres.errors import once_more_if_connection_was_lost
-from adapters.postgres.listener import listening
+from adapters.postgres.listener import Listener
 from adapters.postgres.tables import session_analytics as analytics_t
 from adapters.postgres.tables import session_analytics_store as store_t
 from adapters.postgres.tables import session_analytics_version as version_t
@@ -105,6 +105,7 @@ class PostgresSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed)
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._listener = Listener(self._autocommit)
 
     async def get(
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
@@ -161,7 +162,8 @@ class PostgresSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed)
         """See ChangeFeed. A position is a transaction id."""
         # Whoever keeps positions may hand us anything: what is no transaction id is asked as the first and told as unknown.
         since = position if position is not None and 0 <= position < 1 << 63 else None
-        rows = await self._read(_CHANGES, {"since": str(since or 0)})
+        asked = {"since": str(since or 0)}
+        rows = await self._listener.read(_CHANGES, asked) or await self._read(_CHANGES, asked)
         now, oldest, trimmed = rows[0].position, rows[0].oldest, rows[0].trimmed
         changed = [row for row in rows if row.everything is not None]
         # A position above the present one comes from before a restore from backup. Of the oldest transaction in a trimmed log, part may be
@@ -180,7 +182,7 @@ class PostgresSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed)
 
     def listening(self, on_write: Callable[[], None]) -> AbstractAsyncContextManager[None]:
         """See ChangeFeed. By LISTEN, on a connection besides the pool's."""
-        return listening(self._engine, on_write)
+        return self._listener.listening(on_write)
 
     async def _read(self, statement: sa.Executable, values: dict[str, Any]) -> list[sa.Row[Any]]:
         async def rows() -> list[sa.Row[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -349,6 +350,15 @@ async def test_connections_that_were_cut_are_replaced(own: Any, caches: Caches) 
     answer = await cache.get(session_id)
     assert answer is not None
     assert answer.source == "redis"
+
+
+async def test_an_answer_that_was_there_in_time_counts_though_the_loop_came_too_late_to_hear_it(caches: Caches) -> None:
+    cache = await caches.open(replace(QUIET, command_s=0.05))
+    await cache._server.read(["anything"])
+    asking = asyncio.create_task(cache._server.read(["anything"]))
+    await asyncio.sleep(0.001)
+    time.sleep(0.2)  # noqa: ASYNC251 - the loop does something else meanwhile
+    assert await asking == [None]
 
 
 async def test_more_callers_than_connections_are_all_answered(caches: Caches, truth: WatchedRepository) -> None:
