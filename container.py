@@ -28,7 +28,13 @@ from adapters.http.edge_policy import EdgePolicy, WebhookPolicy
 from adapters.http.needs import HttpNeeds
 from adapters.http.policy import AccessPolicy, HttpPolicy
 from adapters.http.storage_events import Recordings
-from adapters.memory import MemoryPatientAssignments, MemoryProcessingQueue, MemorySessionAnalyticsRepository, MemorySessionRegistry
+from adapters.memory import (
+    MemoryPatientAssignments,
+    MemoryProcessingQueue,
+    MemorySessionAnalyticsRepository,
+    MemorySessionRegistry,
+    MemorySignalPreviews,
+)
 from adapters.metrics import Metrics
 from adapters.postgres import migrations
 from adapters.postgres.engine import PostgresPolicy, create_engine
@@ -44,9 +50,12 @@ from adapters.queue.worker import ProcrastinateWorker
 from adapters.rate_limits import PerMinute, SharedCounts
 from adapters.recordings import ObstoreRecordingStore, RecordingPolicy, S3Access, place_at
 from adapters.redis_cache.compose import cached
+from adapters.redis_cache.flights import Flights
 from adapters.redis_cache.policy import CachePolicy
+from adapters.redis_cache.previews import PreviewPolicy, RedisSignalPreviews, redis_previews
 from adapters.redis_cache.session_analytics import RedisCachedSessionAnalyticsRepository
 from adapters.redis_cache.watch import CacheWatch
+from adapters.reduction import MinMaxReducer
 from adapters.remembered import RememberedPatientAssignments, RememberedSessions
 from adapters.settings import Settings, load_settings
 from adapters.workers import ProcessWorkers
@@ -62,16 +71,20 @@ from domain.ports import (
     SessionAnalyticsRepository,
     SessionProcessing,
     SessionRegistry,
+    SignalPreviews,
     Traces,
     WatchedPart,
+    Workers,
 )
 from domain.processing import ProcessingPolicy
+from domain.signals import PREVIEW_S_MAX, SignalPreview
 from domain.traces import NoTraces
 from services.health import HealthWatch, QueueWatch
 from services.observation import ObservedProcessing, ObservedWorkers
 from services.recording_intake import RecordingIntake
 from services.session_access import SessionAccess
 from services.session_erasure import SessionErasure
+from services.session_signals import SessionSignals
 from services.therapy_session_processor import TherapySessionProcessor
 
 T = TypeVar("T")
@@ -203,27 +216,64 @@ async def open_postgres(settings: Settings) -> AsyncIterator[AsyncEngine]:
             await asyncio.to_thread(embedded.close)
 
 
-async def open_cache(inner: SessionAnalyticsRepository, settings: Settings) -> AsyncIterator[RedisCachedSessionAnalyticsRepository]:
-    """The cache over `inner`, on REDIS_URL or on an embedded Valkey."""
-    embedded: EmbeddedValkey | None = None
-    if settings.redis_url is None:
-        embedded = EmbeddedValkey(data_dir(settings))
-        url = await asyncio.to_thread(embedded.open)
-    else:
-        url = settings.redis_url.get_secret_value()
+async def open_redis(settings: Settings) -> AsyncIterator[str]:
+    """Where Redis is: REDIS_URL, or an embedded Valkey."""
+    if settings.redis_url is not None:
+        yield settings.redis_url.get_secret_value()
+        return
+    embedded = EmbeddedValkey(data_dir(settings))
+    url = await asyncio.to_thread(embedded.open)
     try:
-        # Both stores are their own change feeds.
-        repository = cached(
-            inner, cast(ChangeFeed, inner), redis_url=url, key_prefix=settings.redis_key_prefix, policy=cache_policy(settings)
-        )
-        await repository.open()
-        try:
-            yield repository
-        finally:
-            await repository.aclose()
+        yield url
     finally:
-        if embedded is not None:
-            await asyncio.to_thread(embedded.close)
+        await asyncio.to_thread(embedded.close)
+
+
+async def open_cache(
+    inner: SessionAnalyticsRepository, redis_url: str, settings: Settings
+) -> AsyncIterator[RedisCachedSessionAnalyticsRepository]:
+    """The cache over `inner`."""
+    # Both stores are their own change feeds.
+    repository = cached(
+        inner, cast(ChangeFeed, inner), redis_url=redis_url, key_prefix=settings.redis_key_prefix, policy=cache_policy(settings)
+    )
+    await repository.open()
+    try:
+        yield repository
+    finally:
+        await repository.aclose()
+
+
+async def open_previews(redis_url: str, settings: Settings) -> AsyncIterator[RedisSignalPreviews]:
+    """Previews of signals in Redis."""
+    previews = redis_previews(redis_url, settings.redis_key_prefix, cache_policy(settings), PreviewPolicy())
+    try:
+        yield previews
+    finally:
+        await previews.aclose()
+
+
+async def open_session_signals(
+    repository: SessionAnalyticsRepository,
+    store: RecordingStore,
+    workers: Workers,
+    reader: RecordingReader,
+    previews: SignalPreviews,
+) -> AsyncIterator[SessionSignals]:
+    """Signals of sessions; equal requests share their work for as long as it may take."""
+    shared: Flights[str, SignalPreview] = Flights(joinable_s=PREVIEW_S_MAX)
+    try:
+        yield SessionSignals(
+            repository=repository,
+            store=store,
+            workers=workers,
+            reader=reader,
+            reducer=MinMaxReducer(),
+            previews=previews,
+            shared=shared,
+        )
+    finally:
+        await shared.aclose()
 
 
 async def open_recording_store(settings: Settings) -> ObstoreRecordingStore:
@@ -315,7 +365,8 @@ class Container(containers.DeclarativeContainer):
         postgres=providers.Singleton(PostgresSessionAnalyticsRepository, engine),
         memory=providers.Singleton(MemorySessionAnalyticsRepository),
     )
-    cache = providers.Resource(open_cache, stored, settings)
+    redis = providers.Resource(open_redis, settings)
+    cache = providers.Resource(open_cache, stored, redis, settings)
     session_analytics: providers.Provider[SessionAnalyticsRepository] = providers.Selector(
         settings.provided.cache,
         redis=cache,
@@ -356,12 +407,22 @@ class Container(containers.DeclarativeContainer):
         parameters=parameters,
         traces=traces,
     )
+    redis_previews = providers.Resource(open_previews, redis, settings)
+    signal_previews: providers.Provider[SignalPreviews] = providers.Selector(
+        settings.provided.cache,
+        redis=redis_previews,
+        none=providers.Singleton(MemorySignalPreviews),
+    )
     session_processing: providers.Provider[SessionProcessing] = providers.Singleton(ObservedProcessing, therapy_session_processor, metrics)
     recording_intake: providers.Provider[RecordingIntake] = providers.Singleton(
         RecordingIntake, store=recording_store, registry=session_registry, queue=processing_queue
     )
     session_erasure: providers.Provider[SessionErasure] = providers.Singleton(
-        SessionErasure, repository=session_analytics, registry=session_registry, store=recording_store
+        SessionErasure, repository=session_analytics, registry=session_registry, store=recording_store, previews=signal_previews
+    )
+
+    session_signals = providers.Resource(
+        open_session_signals, session_analytics, recording_store, workers, recording_reader, signal_previews
     )
 
     assignments: providers.Provider[PatientAssignments] = providers.Selector(
@@ -402,6 +463,7 @@ class Container(containers.DeclarativeContainer):
         session_registry=session_registry,
         patient_assignments=patient_assignments,
         session_access=session_access,
+        session_signals=session_signals,
         session_erasure=session_erasure,
     )
 
@@ -412,7 +474,10 @@ async def running(settings: Settings | None = None) -> AsyncIterator[Container]:
     app = Container(settings=providers.Object(settings or load_settings()))
     async with AsyncExitStack() as closing:
         # In this order from below: the container's own shutdown does not see that the cache stands on the engine, through a Selector.
-        for resource in (app.traces, app.metrics, app.engine, app.upload_limit, app.cache, app.workers):
+        for resource in (
+            app.traces, app.metrics, app.engine, app.redis, app.upload_limit, app.cache, app.redis_previews, app.workers,
+            app.session_signals,
+        ):  # fmt: skip
             closing.push_async_callback(_close_if_opened, resource)
         yield app
 

@@ -6,6 +6,9 @@ EmgSessionsError
 ├── RecordingTooLarge          more bytes than a recording may have; nothing of it is stored
 ├── RecordingNotFound          the recording store has no such recording
 ├── InvalidSessionId           a text that is no session id
+├── UnknownChannel             the session has no such channel
+├── InvalidSignalRequest       a window, kind or number of points that no signal can be shown with
+├── Overloaded                 too much is being asked at once
 ├── InvalidParameters          analysis parameters that contradict each other or the recording
 ├── InvalidSettings            a setting that is missing, malformed or out of range
 ├── AnalysisFailed             the analysis ended without an answer (crashed, out of time); the recording may be sound
@@ -67,6 +70,29 @@ class InvalidSessionId(EmgSessionsError):
     def __str__(self) -> str:
         shown = self.text if len(self.text) <= 60 else f"{self.text[:60]}…"
         return f"{shown!r} is not a session id; one looks like 6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10"
+
+
+class UnknownChannel(EmgSessionsError):
+    """The session has no channel of this name. `names` are those there are."""
+
+    _SHOWN_MAX = 20
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(names)
+        self.names = names
+
+    def __str__(self) -> str:
+        more = len(self.names) - self._SHOWN_MAX
+        shown = ", ".join(repr(name[:40]) for name in self.names[: self._SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
+        return f"the session has no such channel; it has {shown}"
+
+
+class InvalidSignalRequest(EmgSessionsError):
+    """No signal can be shown so; the message names the parameter, and what it may be."""
+
+
+class Overloaded(EmgSessionsError):
+    """Too much is being asked at once: try again."""
 
 
 class InvalidParameters(EmgSessionsError):

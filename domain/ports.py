@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import NDArray
+
 from domain.analytics import AnalysisParameters, SessionAnalytics
-from domain.emg.recording import Recording
+from domain.emg.recording import Recording, Signal
 from domain.session import SessionId, SessionState, TherapySession
+from domain.signals import SignalPreview
 
 P = ParamSpec("P")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 Coding = Literal["identity", "zstd", "gzip"]
 """How a document's bytes are coded, by its HTTP content coding."""
@@ -373,6 +378,60 @@ class Workers(Protocol):
 
         Raises AnalysisFailed if the worker died or ran out of time; other work is not affected. Cancellation ends the work.
         """
+
+
+@runtime_checkable
+class SignalReducer(Protocol):
+    """Leaves out the points of a signal that a plot of it does not need. Must be picklable: it works in worker processes."""
+
+    @abstractmethod
+    def reduce(self, values: Signal, points: int) -> NDArray[np.intp]:
+        """Which of the values, shape (samples,), to keep: rising, `points` at most, and of every stretch its least and its greatest.
+
+        Values that are no numbers are left out wherever there are others.
+        """
+
+
+@runtime_checkable
+class SignalPreviews(Protocol):
+    """Remembers previews for a while. What is remembered is right for ever; a failure to remember or to find costs making it again.
+
+    Never raises for a store that fails.
+    """
+
+    @abstractmethod
+    async def find(self, session_id: SessionId, key: str) -> SignalPreview | None:
+        """The preview with this key, or None."""
+
+    @abstractmethod
+    async def keep(self, session_id: SessionId, preview: SignalPreview) -> None:
+        """Remembers a preview, unless its session was erased since it began to be made, PREVIEW_S_MAX ago at most."""
+
+    @abstractmethod
+    async def erase(self, session_id: SessionId) -> bool:
+        """Forgets all previews of a session, for good. False: not yet, as the store does not answer; it is done once it does."""
+
+
+class Landed(Protocol[T_co]):
+    """What a piece of work brought."""
+
+    @property
+    @abstractmethod
+    def result(self) -> T_co:
+        """Its result."""
+
+    @property
+    @abstractmethod
+    def joined(self) -> bool:
+        """Whether it had begun before this caller came."""
+
+
+class SharedWork(Protocol[T]):
+    """One piece of work for many who want it."""
+
+    @abstractmethod
+    async def join(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> Landed[T]:
+        """What the work under way for this key brings, or this work, begun now. Failures reach everybody who waits."""
 
 
 HealthStatus = Literal["healthy", "degraded", "unhealthy"]

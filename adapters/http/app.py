@@ -16,7 +16,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters.http import analytics, batch, events, health, patients, sessions, uploads, webhooks
+from adapters.http import analytics, batch, events, health, patients, sessions, signals, uploads, webhooks
 from adapters.http.access import Authentication, LoopbackOnly, comes_from_elsewhere
 from adapters.http.analytics import AnalyticsAnswers, AnalyticsFastPath
 from adapters.http.bodies import BodyLimits, BodyRefused, answer_refused
@@ -29,6 +29,7 @@ from adapters.http.representations import Representations
 from adapters.http.request_ids import RequestIds
 from adapters.http.schemas import ProblemDocument, problems
 from adapters.http.security_headers import SecurityHeaders
+from adapters.http.signals import SignalForms
 from adapters.http.tokens import Tokens, check_keys
 
 API_VERSION: Final = "1.0.0"
@@ -39,6 +40,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     sessions.router,
     events.router,
     patients.router,
+    signals.router,
     uploads.router,
     webhooks.router,
     health.router,
@@ -116,6 +118,7 @@ def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
     app.front = _in_front_of(app.behind, policy, meter)
     app.state.policy = policy
     app.state.representations = representations
+    app.state.signal_forms = SignalForms()
     app.state.event_streams = EventStreams(policy)
     app.state.authentication = Authentication(Tokens(policy.access) if policy.access.has_keys else None)
     answer_errors(app)

@@ -23,6 +23,7 @@ from services.health import HealthWatch
 from services.recording_intake import RecordingIntake
 from services.session_access import SessionAccess
 from services.session_erasure import SessionErasure
+from services.session_signals import SessionSignals
 
 T = TypeVar("T")
 
@@ -34,6 +35,7 @@ class HttpNeeds(containers.DeclarativeContainer):
     session_registry = providers.Dependency(instance_of=SessionRegistry)  # type: ignore[type-abstract]
     patient_assignments = providers.Dependency(instance_of=PatientAssignments)  # type: ignore[type-abstract]
     session_access = providers.Dependency(instance_of=SessionAccess)
+    session_signals = providers.Dependency(instance_of=SessionSignals)
     session_erasure = providers.Dependency(instance_of=SessionErasure)
     recording_intake = providers.Dependency(instance_of=RecordingIntake)
     upload_limit = providers.Dependency(instance_of=RateLimit)  # type: ignore[type-abstract]

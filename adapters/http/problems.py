@@ -26,12 +26,15 @@ from domain.errors import (
     InvalidRecordingKey,
     InvalidSessionId,
     InvalidSettings,
+    InvalidSignalRequest,
+    Overloaded,
     RecordingNotFound,
     RecordingTooLarge,
     StorageNotReady,
     StorageRefused,
     StorageUnavailable,
     StoredDataInvalid,
+    UnknownChannel,
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -70,6 +73,9 @@ OF_ERRORS: Final[dict[type[EmgSessionsError], tuple[Kind, str | None]]] = {
     InvalidRecordingKey: (Kind("invalid-recording-name", 400, "No recording may be stored under this name"), None),
     RecordingTooLarge: (Kind("recording-too-large", 413, "The recording is too large"), None),
     RecordingNotFound: (Kind("recording-not-found", 404, "The recording is not in the recording store"), None),
+    UnknownChannel: (Kind("unknown-channel", 404, "The session has no such channel"), None),
+    InvalidSignalRequest: (Kind("invalid-signal-request", 422, "No signal can be shown so"), None),
+    Overloaded: (Kind("overloaded", 503, "Too much is being asked at once"), None),
     InvalidParameters: (Kind("invalid-parameters", 422, "The parameters contradict each other or the recording"), None),
     InvalidSettings: (Kind("invalid-settings", 500, "The service is not set up as it should be"), None),
     AnalysisFailed: (Kind("analysis-failed", 500, "The analysis ended without an answer"), None),

@@ -13,6 +13,7 @@ from adapters.http.cursors import cursor_of, key_of
 from adapters.http.needs import HttpNeeds, needed
 from adapters.http.representations import Representations
 from adapters.http.schemas import CODE_PATTERN, RecordingInDetail, Session, SessionInDetail, SessionPage, State, problems
+from adapters.http.signals import SignalForms
 from domain.ports import PageKey, SessionAnalyticsRepository, SessionQuery, SessionRegistry
 from domain.session import SessionState
 from services.session_erasure import SessionErasure
@@ -98,3 +99,5 @@ async def erase_session(session: VisibleSession, viewer: Viewing, erasure: Erasu
     await erasure.erase(session.session_id)
     representations: Representations = request.app.state.representations
     representations.forget(session.session_id)
+    signal_forms: SignalForms = request.app.state.signal_forms
+    signal_forms.forget(session.session_id)

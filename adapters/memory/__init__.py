@@ -7,5 +7,12 @@ from adapters.memory.patient_assignments import MemoryPatientAssignments
 from adapters.memory.processing_queue import MemoryProcessingQueue
 from adapters.memory.session_analytics import MemorySessionAnalyticsRepository
 from adapters.memory.session_registry import MemorySessionRegistry
+from adapters.memory.signal_previews import MemorySignalPreviews
 
-__all__ = ["MemoryPatientAssignments", "MemoryProcessingQueue", "MemorySessionAnalyticsRepository", "MemorySessionRegistry"]
+__all__ = [
+    "MemoryPatientAssignments",
+    "MemoryProcessingQueue",
+    "MemorySessionAnalyticsRepository",
+    "MemorySessionRegistry",
+    "MemorySignalPreviews",
+]

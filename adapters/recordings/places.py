@@ -83,7 +83,7 @@ def _s3(bucket: str, prefix: str, access: S3Access, policy: RecordingPolicy) -> 
             client_options={
                 "connect_timeout": timedelta(seconds=policy.connect_s),
                 "timeout": timedelta(seconds=policy.transfer_s),
-                "allow_http": (access.endpoint or "").startswith("http://"),
+                **({"allow_http": True} if (access.endpoint or "").startswith("http://") else {}),
             },
             disable_bulk_delete=True,  # One at a time is all that is asked, and every store understands it.
             retry_config={"max_retries": policy.retries, "retry_timeout": timedelta(seconds=policy.transfer_s)},

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.memory import MemoryPatientAssignments, MemorySessionAnalyticsRepository, MemorySessionRegistry
+from adapters.memory import MemoryPatientAssignments, MemorySessionAnalyticsRepository, MemorySessionRegistry, MemorySignalPreviews
 from adapters.postgres.patient_assignments import PostgresPatientAssignments
 from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
 from adapters.postgres.session_registry import PostgresSessionRegistry
@@ -19,7 +19,8 @@ from adapters.recordings import ObstoreRecordingStore, RecordingPolicy, S3Access
 from adapters.recordings.places import Place
 from adapters.redis_cache.compose import cached
 from adapters.redis_cache.policy import CachePolicy
-from domain.ports import PatientAssignments, SessionAnalyticsRepository, SessionRegistry
+from adapters.redis_cache.previews import PreviewPolicy, redis_previews
+from domain.ports import PatientAssignments, SessionAnalyticsRepository, SessionRegistry, SignalPreviews
 from tests.s3 import S3Server, s3
 from tests.stores import closed_port, engine
 
@@ -112,3 +113,14 @@ def recordings(request: pytest.FixtureRequest, tmp_path: Path) -> KeptRecordings
     else:
         place = place_at(None, tmp_path, S3Access(), policy)
     return KeptRecordings(ObstoreRecordingStore(place, policy), place)
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def previews(request: pytest.FixtureRequest, redis_url: str, redis_prefix: str) -> AsyncIterator[SignalPreviews]:
+    """Each place for previews."""
+    if request.param == "memory":
+        yield MemorySignalPreviews()
+        return
+    kept = redis_previews(redis_url, redis_prefix, CachePolicy(command_s=2.0, connect_s=2.0), PreviewPolicy())
+    yield kept
+    await kept.aclose()

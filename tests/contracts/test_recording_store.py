@@ -161,6 +161,17 @@ async def test_whoever_fetches_while_another_puts_sees_one_or_the_other_whole(re
     assert all(content in contents for content in fetched[:10])
 
 
+async def test_whoever_reads_already_is_not_disturbed_by_a_put(recordings: KeptRecordings) -> None:
+    before, after = b"before" * 50_000, b"after" * 50_000
+    await recordings.store.put("a", chunks_of(before, 9_000))
+    async with recordings.store.fetched("a") as path:
+        with path.open("rb", buffering=0) as file:
+            beginning = file.read(1000)
+            await recordings.store.put("a", chunks_of(after, 9_000))
+            assert beginning + file.read() == before
+    assert await content_of(recordings.store, "a") == after
+
+
 async def test_what_was_never_put_is_not_found(recordings: KeptRecordings) -> None:
     with pytest.raises(RecordingNotFound, match=r"'never'"):
         await content_of(recordings.store, "never")

@@ -72,7 +72,7 @@ async def test_every_combination_works(settings: Settings, storage: str, cache: 
         processor: TherapySessionProcessor = await resolve(app.therapy_session_processor)
         assert await resolve(app.therapy_session_processor) is processor
     assert settings.data_dir is not None
-    assert not settings.data_dir.exists()  # Nothing embedded was started.
+    assert [path.name for path in settings.data_dir.iterdir()] == ["recordings"]  # Nothing embedded was started.
 
 
 @COMBINATIONS

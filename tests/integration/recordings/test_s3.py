@@ -13,7 +13,9 @@ from obstore import exceptions
 
 from adapters.recordings import ObstoreRecordingStore, RecordingPolicy, S3Access, place_at
 from adapters.recordings.errors import BY_ERROR, translated
-from domain.errors import EmgSessionsError, InvalidSettings, RecordingNotFound, StorageRefused, StorageUnavailable
+from adapters.settings import load_settings
+from container import resolve, running
+from domain.errors import EmgSessionsError, InvalidSettings, RecordingNotFound, RecordingTooLarge, StorageRefused, StorageUnavailable
 from tests.s3 import S3Server, s3_server
 
 HASTY = RecordingPolicy(transfer_s=0.5, connect_s=0.5, retries=0)
@@ -108,3 +110,49 @@ def test_every_error_of_obstore_has_its_meaning() -> None:
 def test_bounds_are_checked(bound: str) -> None:
     with pytest.raises(InvalidSettings, match="leftover_s" if bound == "leftover_s" else bound):
         RecordingPolicy(**{bound: 0})
+
+
+@pytest.mark.parametrize("place", ["s3", "folder", "default", "memory"])
+async def test_the_settings_name_the_place(s3: S3Server, tmp_path: Path, place: str) -> None:
+    s3.make_bucket(bucket := f"b{uuid4().hex}")
+    url = {"s3": f"s3://{bucket}/recordings", "folder": f"file://{tmp_path}/a%20folder", "default": "", "memory": "memory://"}[place]
+    kept_at = {"s3": s3.folder / bucket / "recordings", "folder": tmp_path / "a folder", "default": tmp_path / "data" / "recordings"}.get(
+        place
+    )
+    settings = load_settings(
+        recordings_url=url,
+        recording_megabytes_max=0.001,
+        data_dir=tmp_path / "data",
+        aws_access_key_id=s3.access.access_key_id,
+        aws_secret_access_key=s3.access.secret_access_key,
+        aws_region=s3.access.region,
+        aws_endpoint_url=s3.endpoint,
+    )
+    async with running(settings) as app:
+        store = await resolve(app.recording_store)
+        await store.put("P1/a.c3d", some())
+        async with store.fetched("P1/a.c3d") as path:
+            assert path.read_bytes() == b"some"
+        assert kept_at is None or (kept_at / "P1" / "a.c3d").read_bytes() == b"some"
+
+        async def much() -> AsyncIterator[bytes]:
+            yield bytes(1001)
+
+        with pytest.raises(RecordingTooLarge):
+            await store.put("P1/b.c3d", much())
+    assert "secret-of-tests" not in repr(settings)
+
+
+async def test_what_is_not_set_is_taken_from_the_environment_as_other_programs_do(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.make_bucket(bucket := f"b{uuid4().hex}")
+    for name, value in (
+        ("AWS_ACCESS_KEY_ID", s3.access.access_key_id), ("AWS_SECRET_ACCESS_KEY", s3.access.secret_access_key),
+        ("AWS_REGION", s3.access.region),
+    ):  # fmt: skip
+        assert value is not None
+        monkeypatch.setenv(name, value)
+    store = ObstoreRecordingStore(place_at(f"s3://{bucket}", tmp_path, S3Access(endpoint=s3.endpoint), HASTY), HASTY)
+    await store.put("a.c3d", some())
+    assert (s3.folder / bucket / "a.c3d").read_bytes() == b"some"

@@ -1,0 +1,122 @@
+"""Previews of signals in Redis, for all processes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from adapters.redis_cache import preview_format
+from adapters.redis_cache.breaker import Breaker
+from adapters.redis_cache.keys import check_prefix
+from adapters.redis_cache.policy import CachePolicy
+from adapters.redis_cache.server import CacheServer, Script, Unavailable, create_client
+from domain.errors import InvalidSettings
+from domain.ports import SignalPreviews
+from domain.session import SessionId
+from domain.signals import PREVIEW_S_MAX, SignalPreview
+
+_ERASURES_OWED_MAX: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewPolicy:
+    """How long previews live, and how much there may be of them."""
+
+    ttl_s: float = 3600.0
+    session_previews_max: int = 64
+    preview_bytes_max: int = 200_000
+    erased_s: float = 15 * 60.0
+    """An erasure is remembered for this long, which must exceed the making of a preview by far: see docs/adr/0012."""
+    retry_s: float = 1.0
+    """If Redis does not answer an erasure, it is told again so often."""
+
+    def __post_init__(self) -> None:
+        if min(self.ttl_s, self.session_previews_max, self.preview_bytes_max, self.retry_s) <= 0:
+            raise InvalidSettings("the bounds of previews must be above 0")
+        if self.erased_s < 2 * PREVIEW_S_MAX:
+            raise InvalidSettings(f"an erasure must be remembered for {2 * PREVIEW_S_MAX:g} s at least")
+
+
+class RedisSignalPreviews(SignalPreviews):
+    """One hash a session, with a field for each preview, which never changes.
+
+    So none of what guards the session analytics is needed: an entry cannot be out of date, and whom it may be shown to is decided before it
+    is looked for. What remains is erasure. It removes the hash and leaves a mark, which outlasts every preview that is being made, and
+    forbids to keep them. If Redis does not answer, the erasure is owed, and told again until it does; previews end by themselves after
+    `ttl_s` in any case.
+    """
+
+    def __init__(self, server: CacheServer, key_prefix: str, policy: PreviewPolicy) -> None:
+        check_prefix(key_prefix)
+        self._server = server
+        self._prefix = key_prefix
+        self._policy = policy
+        self._keep = Script("keep_preview", lambda answer, _: answer in (0, 1))
+        self._erase = Script("erase_previews", lambda answer, _: answer == 1)
+        self._owed: set[SessionId] = set()
+        self._paying: asyncio.Task[None] | None = None
+
+    async def find(self, session_id: SessionId, key: str) -> SignalPreview | None:
+        """See the port. What is damaged is as if it were not there."""
+        if session_id in self._owed:
+            return None
+        found = await self._server.on(lambda client: _field(client, self._keys(session_id)[0], key))
+        return preview_format.decode(found, key) if isinstance(found, bytes) else None
+
+    async def keep(self, session_id: SessionId, preview: SignalPreview) -> None:
+        """See the port. One that is too large is not kept."""
+        data = preview_format.encode(preview)
+        if len(data) > self._policy.preview_bytes_max or session_id in self._owed:
+            return
+        arguments: list[bytes | str | int] = [preview.key, data, round(self._policy.ttl_s * 1000), self._policy.session_previews_max]
+        await self._server.run(self._keep, self._keys(session_id), arguments)
+
+    async def erase(self, session_id: SessionId) -> bool:
+        """See the port."""
+        if await self._erased(session_id):
+            self._owed.discard(session_id)
+            return True
+        if len(self._owed) < _ERASURES_OWED_MAX:  # Beyond that, previews end by themselves.
+            self._owed.add(session_id)
+        if self._paying is None or self._paying.done():
+            self._paying = asyncio.create_task(self._pay())
+        return False
+
+    async def aclose(self) -> None:
+        """Tells what is owed once more, and closes the connections. Never raises for a server that is gone."""
+        if self._paying is not None:
+            self._paying.cancel()
+            await asyncio.wait([self._paying])
+        for session_id in list(self._owed):
+            if not await self._erased(session_id):
+                break
+        await self._server.aclose()
+
+    async def _pay(self) -> None:
+        while self._owed:
+            await asyncio.sleep(self._policy.retry_s)
+            for session_id in list(self._owed):
+                if not await self._erased(session_id):
+                    break
+                self._owed.discard(session_id)
+
+    async def _erased(self, session_id: SessionId) -> bool:
+        answer = await self._server.run(self._erase, self._keys(session_id), [round(self._policy.erased_s * 1000)])
+        return not isinstance(answer, Unavailable)
+
+    def _keys(self, session_id: SessionId) -> list[str]:
+        # The id is the hash tag, for the two belong together and sessions need not: a cluster spreads them.
+        return [f"{self._prefix}:previews:{{{session_id}}}", f"{self._prefix}:previews:{{{session_id}}}:erased"]
+
+
+async def _field(client: Redis, name: str, field: str) -> Any:
+    return await client.hget(name, field)
+
+
+def redis_previews(redis_url: str, key_prefix: str, cache: CachePolicy, policy: PreviewPolicy) -> RedisSignalPreviews:
+    """Previews at a Redis, asked within the cache's deadlines and with a breaker of their own. Raises InvalidSettings."""
+    server = CacheServer(create_client(redis_url, cache), cache, Breaker(cache.failures_to_open, cache.open_s))
+    return RedisSignalPreviews(server, key_prefix, policy)
