@@ -31,6 +31,7 @@ from adapters.http.storage_events import Recordings
 from adapters.memory import (
     MemoryPatientAssignments,
     MemoryProcessingQueue,
+    MemoryProcessingWorker,
     MemorySessionAnalyticsRepository,
     MemorySessionRegistry,
     MemorySignalPreviews,
@@ -382,7 +383,7 @@ class Container(containers.DeclarativeContainer):
 
     processing = providers.Singleton(processing_policy, settings)
     queue_connections = providers.Singleton(connections_for_queue, engine, settings)
-    memory_queue = providers.Singleton(MemoryProcessingQueue, session_registry, processing)
+    memory_queue = providers.Singleton(MemoryProcessingQueue, session_registry)
     processing_queue: providers.Provider[ProcessingQueue] = providers.Selector(
         settings.provided.storage,
         postgres=providers.Singleton(ProcrastinateProcessingQueue, providers.Singleton(PostgresSubmissions, engine), traces),
@@ -391,7 +392,7 @@ class Container(containers.DeclarativeContainer):
     processing_worker: providers.Provider[ProcessingWorker] = providers.Selector(
         settings.provided.storage,
         postgres=providers.Singleton(queue_worker, queue_connections, processing, settings, traces),
-        memory=memory_queue,
+        memory=providers.Singleton(MemoryProcessingWorker, memory_queue, processing),
     )
 
     workers = providers.Resource(open_workers, settings)

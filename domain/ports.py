@@ -225,7 +225,8 @@ class SessionRegistry(Protocol):
     async def identify(self, session_id: SessionId, recording_sha256: str, size_bytes: int) -> TherapySession | None:
         """Notes the digest of a session's recording; the session as it is then, or None if it is not registered (any more).
 
-        If another session has this digest, this one becomes its duplicate: state and `same_as` say so.
+        If another session has this digest, this one becomes its duplicate: state and `same_as` say so. One that failed gives its digest
+        away instead: what it could not do, another may.
         """
 
     @abstractmethod

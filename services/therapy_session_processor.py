@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
 from domain.analytics import AnalysisParameters, SessionAnalytics
-from domain.errors import RecordingNotFound
+from domain.errors import EmgSessionsError, RecordingNotFound
 from domain.ports import (
     Freshness,
     RecordingReader,
@@ -85,13 +85,15 @@ class TherapySessionProcessor(SessionProcessing):
         if known is not None and self._is_of(known.analytics, digest):
             await self._complete(await self._register(known.analytics, SessionState.COMPLETED), known.analytics)
             return Processed(session_id, known.analytics, known.version, new=False)
-        analytics = await self._analysed(path, session_id)
+        # Under the name that the session has, so that it is the same analysis wherever it is made.
+        with _named(path, path.name if registered is None else registered.file_name) as named:
+            analytics = await self._analysed(named, session_id)
         session = await self._register(analytics, SessionState.PROCESSING)
-        # The same bytes may have arrived by another way meanwhile, as another session: then that is the one.
-        analytics = replace(analytics, session_id=session.session_id)
+        if session.session_id != session_id:
+            return await self.process(path)  # The same bytes arrived by another way meanwhile: that is the session, and is known now.
         receipt = await self._saved(analytics)
         await self._complete(session, analytics)
-        return Processed(session.session_id, analytics, receipt.version, new=receipt.changed)
+        return Processed(session_id, analytics, receipt.version, new=receipt.changed)
 
     async def process_session(self, session_id: SessionId) -> None:
         """Processes a registered session, whose recording is in the store.
@@ -100,7 +102,13 @@ class TherapySessionProcessor(SessionProcessing):
         `process` raises, and what the store does.
         """
         try:
-            await self._process_from_store(session_id)
+            try:
+                await self._process_from_store(session_id)
+            except EmgSessionsError as error:
+                # What was erased while it was read fails for want of its file.
+                if await self._registry.find(session_id) is None:
+                    raise _Erased from error
+                raise
         except _Erased:
             # Whoever erased the session may not have seen what was saved here, or by a worker that died before it looked.
             await self._repository.delete(session_id)

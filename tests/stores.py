@@ -10,8 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres import migrations
 from adapters.postgres.engine import PostgresPolicy, create_engine
+from adapters.queue import schema
+from adapters.queue.connections import QueueConnections
 
-__all__ = ["closed_port", "engine", "fresh_engine"]
+__all__ = ["closed_port", "engine", "fresh_engine", "queue_connections"]
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +36,14 @@ async def fresh_engine(fresh_database_url: str) -> AsyncIterator[AsyncEngine]:
         yield engine
     finally:
         await engine.dispose()
+
+
+@pytest.fixture
+async def queue_connections(fresh_engine: AsyncEngine, fresh_database_url: str) -> QueueConnections:
+    """For workers on a database of the test's own, with the queue's tables."""
+    connections = QueueConnections(database_url=fresh_database_url)
+    await schema.upgrade(connections)
+    return connections
 
 
 @pytest.fixture(scope="session")

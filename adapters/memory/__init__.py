@@ -4,7 +4,7 @@ Selectable by `STORAGE=memory`. What they hold ends with the process.
 """
 
 from adapters.memory.patient_assignments import MemoryPatientAssignments
-from adapters.memory.processing_queue import MemoryProcessingQueue
+from adapters.memory.processing_queue import MemoryProcessingQueue, MemoryProcessingWorker
 from adapters.memory.session_analytics import MemorySessionAnalyticsRepository
 from adapters.memory.session_registry import MemorySessionRegistry
 from adapters.memory.signal_previews import MemorySignalPreviews
@@ -12,6 +12,7 @@ from adapters.memory.signal_previews import MemorySignalPreviews
 __all__ = [
     "MemoryPatientAssignments",
     "MemoryProcessingQueue",
+    "MemoryProcessingWorker",
     "MemorySessionAnalyticsRepository",
     "MemorySessionRegistry",
     "MemorySignalPreviews",

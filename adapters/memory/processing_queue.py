@@ -1,4 +1,4 @@
-"""The queue of recordings that wait to be processed, within the process."""
+"""The queue of recordings that wait to be processed, and its workers, within the process."""
 
 from __future__ import annotations
 
@@ -20,27 +20,18 @@ class _Job:
     due_s: float
     number: int
     session_id: SessionId = field(compare=False)
-    attempts: int = field(compare=False, default=0)
+    attempts: int = field(compare=False)
 
 
-class MemoryProcessingQueue(ProcessingQueue, ProcessingWorker):
+class MemoryProcessingQueue(ProcessingQueue):
     """Jobs in a heap, the one that is due first on top; `jobs_max` at most. They end with the process."""
 
-    def __init__(
-        self,
-        registry: SessionRegistry,
-        policy: ProcessingPolicy | None = None,
-        *,
-        jobs_max: int = 10_000,
-        jitter: Callable[[], float] = random.random,
-    ) -> None:
+    def __init__(self, registry: SessionRegistry, *, jobs_max: int = 10_000) -> None:
         self._registry = registry
-        self._policy = policy or ProcessingPolicy()
         self._jobs_max = jobs_max
-        self._jitter = jitter
         self._jobs: list[_Job] = []
         self._numbers = count()
-        self._changed = asyncio.Event()
+        self.changed = asyncio.Event()  # Set at the next change, and replaced by another.
 
     async def submit(self, session: TherapySession) -> Submitted:
         """See the port. The registry in memory does not wait either, so nobody sees a session that is registered and not queued."""
@@ -51,17 +42,43 @@ class MemoryProcessingQueue(ProcessingQueue, ProcessingWorker):
             return Submitted(known, new=False)
         if len(self._jobs) >= self._jobs_max:
             raise StorageUnavailable(f"{self._jobs_max} recordings wait to be processed already; try again later")
-        registered = replace(known, state=SessionState.RECEIVED, progress=0.0, failure=None) if known is not None else session
         if known is None:
-            await self._registry.register(session)
+            registered = await self._registry.register(session)
         else:
             await self._registry.note(known.session_id, SessionState.RECEIVED)
-        self._put(_Job(asyncio.get_running_loop().time(), next(self._numbers), registered.session_id))
+            registered = replace(known, state=SessionState.RECEIVED, progress=0.0, failure=None)
+        self.put(registered.session_id)
         return Submitted(registered, new=known is None)
 
     async def depth(self) -> int:
         """See the port."""
         return len(self._jobs)
+
+    def put(self, session_id: SessionId, *, after_s: float = 0.0, attempts: int = 0) -> None:
+        """Queues a session, or puts it back after so many attempts."""
+        heapq.heappush(self._jobs, _Job(_now_s() + after_s, next(self._numbers), session_id, attempts))
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
+
+    def due(self) -> tuple[SessionId, int] | None:
+        """Takes the session that is due first, and how often it was tried; None if none is due."""
+        if (due_in_s := self.due_in_s()) is None or due_in_s > 0:
+            return None
+        job = heapq.heappop(self._jobs)
+        return job.session_id, job.attempts
+
+    def due_in_s(self) -> float | None:
+        """When the first session is due; None if none waits."""
+        return self._jobs[0].due_s - _now_s() if self._jobs else None
+
+
+class MemoryProcessingWorker(ProcessingWorker):
+    """Takes sessions off a queue in memory."""
+
+    def __init__(self, queue: MemoryProcessingQueue, policy: ProcessingPolicy, *, jitter: Callable[[], float] = random.random) -> None:
+        self._queue = queue
+        self._policy = policy
+        self._jitter = jitter
 
     async def run(self, processing: SessionProcessing, *, stop: asyncio.Event) -> None:
         """See the port."""
@@ -69,15 +86,15 @@ class MemoryProcessingQueue(ProcessingQueue, ProcessingWorker):
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
-                while len(running) < self._policy.concurrency and (job := self._due()) is not None:
-                    running.add(asyncio.create_task(self._work(processing, job)))
-                self._changed.clear()
-                news = asyncio.create_task(self._changed.wait())
+                changed = asyncio.create_task(self._queue.changed.wait())
+                while len(running) < self._policy.concurrency and (job := self._queue.due()) is not None:
+                    running.add(asyncio.create_task(self._work(processing, *job)))
                 busy = len(running) >= self._policy.concurrency
-                await asyncio.wait(
-                    {stopping, news, *running}, timeout=None if busy else self._next_due_in_s(), return_when=asyncio.FIRST_COMPLETED
-                )
-                news.cancel()
+                due_in_s = None if busy else self._queue.due_in_s()
+                try:
+                    await asyncio.wait({stopping, changed, *running}, timeout=due_in_s, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    changed.cancel()
                 running = {task for task in running if not task.done()}
             if running:
                 await asyncio.wait(running, timeout=self._policy.drain_s)
@@ -86,23 +103,15 @@ class MemoryProcessingQueue(ProcessingQueue, ProcessingWorker):
                 task.cancel()
             await asyncio.gather(stopping, *running, return_exceptions=True)
 
-    async def _work(self, processing: SessionProcessing, job: _Job) -> None:
+    async def _work(self, processing: SessionProcessing, session_id: SessionId, attempts: int) -> None:
         try:
-            outcome = await attempt(processing, job.session_id, earlier=job.attempts, policy=self._policy, jitter=self._jitter())
+            outcome = await attempt(processing, session_id, earlier=attempts, policy=self._policy, jitter=self._jitter())
         except asyncio.CancelledError:
-            self._put(job)
+            self._queue.put(session_id, attempts=attempts)
             raise
         if isinstance(outcome, TryAgain):
-            due_s = asyncio.get_running_loop().time() + outcome.after_s
-            self._put(_Job(due_s, next(self._numbers), job.session_id, job.attempts + 1))
+            self._queue.put(session_id, after_s=outcome.after_s, attempts=attempts + 1)
 
-    def _put(self, job: _Job) -> None:
-        heapq.heappush(self._jobs, job)
-        self._changed.set()
 
-    def _due(self) -> _Job | None:
-        due = self._next_due_in_s()
-        return heapq.heappop(self._jobs) if due is not None and due <= 0 else None
-
-    def _next_due_in_s(self) -> float | None:
-        return self._jobs[0].due_s - asyncio.get_running_loop().time() if self._jobs else None
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -46,6 +46,9 @@ class MemorySessionRegistry(SessionRegistry):
         if session is None:
             return None
         holder = self._with_recording(recording_sha256)
+        if holder is not None and holder.session_id != session_id and holder.state is SessionState.FAILED:
+            self._sessions[holder.session_id] = replace(holder, recording_sha256=None)
+            holder = None
         if holder is not None and holder.session_id != session_id:
             session = replace(
                 session,

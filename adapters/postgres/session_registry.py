@@ -38,7 +38,12 @@ _IDENTIFY: Final = (
 _original: Final = session_t.alias("original")
 _DUPLICATE: Final = (
     sa.update(session_t)
-    .where(session_t.c.session_id == _ID, _original.c.recording_sha256 == _DIGEST, _original.c.session_id != session_t.c.session_id)
+    .where(
+        session_t.c.session_id == _ID,
+        _original.c.recording_sha256 == _DIGEST,
+        _original.c.session_id != session_t.c.session_id,
+        _original.c.state != SessionState.FAILED.value,
+    )
     .values(
         recording_sha256=None,
         size_bytes=sa.bindparam("size", type_=sa.BigInteger),
@@ -48,6 +53,12 @@ _DUPLICATE: Final = (
         same_as=_original.c.session_id,
     )
     .returning(session_t)
+)
+_GIVE_AWAY: Final = (
+    sa.update(session_t)
+    .where(session_t.c.recording_sha256 == _DIGEST, session_t.c.session_id != _ID, session_t.c.state == SessionState.FAILED.value)
+    .values(recording_sha256=None)
+    .returning(session_t.c.session_id)
 )
 _KEEP: Final = (
     sa.update(session_t)
@@ -123,7 +134,8 @@ class PostgresSessionRegistry(SessionRegistry):
                 duplicate = _first(await self._rows(_DUPLICATE, values))
             if duplicate is not None:
                 return duplicate
-            # Either session has been erased in between.
+            # The other one failed, or either has been erased in between.
+            await self._rows(_GIVE_AWAY, values)
         raise _unsettled(session_id)
 
     async def duplicates_of(self, session_id: SessionId) -> Sequence[TherapySession]:

@@ -9,12 +9,11 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import psycopg
-import psycopg_pool
 from procrastinate.exceptions import ConnectorException
 
 from domain.errors import StorageError, StorageNotReady, StorageRefused, StorageUnavailable
 
-ERRORS: Final = (psycopg.Error, psycopg_pool.PoolTimeout, ConnectorException, OSError)
+ERRORS: Final = (psycopg.Error, ConnectorException, OSError)
 
 _KINDS: Final[tuple[tuple[type[BaseException], type[StorageError], str], ...]] = (
     (psycopg.errors.InsufficientPrivilege, StorageRefused, "PostgreSQL does not grant this user the rights the queue needs"),

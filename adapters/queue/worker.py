@@ -26,6 +26,7 @@ from domain.traces import NoTraces
 
 _HOUSEKEEPING: Final = "housekeeping"
 _RESTART_S_MAX: Final = 30.0
+_POLL_S: Final = 1.0  # New jobs are told; those that are due again, after a failed attempt, are looked for.
 
 _log = structlog.get_logger(__name__)
 
@@ -126,7 +127,7 @@ class ProcrastinateWorker(ProcessingWorker):
                 install_signal_handlers=False,
                 update_heartbeat_interval=self._stalled_s / 3,
                 stalled_worker_timeout=self._stalled_s,
-                fetch_job_polling_interval=min(5.0, self._stalled_s),
+                fetch_job_polling_interval=_POLL_S,
             )
             life = asyncio.create_task(_lived(worker), name="queue worker")
             watch = asyncio.create_task(self._look_after_jobs(worker, manager, running), name="queue watch")

@@ -106,9 +106,11 @@ class ObstoreRecordingStore(RecordingStore):
 
     async def _received(self, chunks: AsyncIterable[bytes], incoming: Path) -> tuple[str, int]:
         digest, size, waiting = hashlib.sha256(), 0, bytearray()
-        with translated_write():
-            file = await finished(_created, incoming)
+        opened: list[FileIO] = []  # Also what is opened for somebody who is cancelled meanwhile must be closed.
         try:
+            with translated_write():
+                await finished(lambda: opened.append(_created(incoming)))
+            [file] = opened
             async with asyncio.timeout(self._policy.arrival_s) as deadline:
                 async for chunk in chunks:
                     size += len(chunk)
@@ -127,7 +129,8 @@ class ObstoreRecordingStore(RecordingStore):
                 raise  # It is the sender's own.
             raise StorageUnavailable(f"the recording did not arrive within {self._policy.arrival_s:g} s") from error
         finally:
-            await finished(file.close)
+            for each in opened:
+                await finished(each.close)
         return digest.hexdigest(), size
 
     async def _sent(self, key: str, incoming: Path) -> None:

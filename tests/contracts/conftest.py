@@ -11,20 +11,33 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.memory import MemoryPatientAssignments, MemorySessionAnalyticsRepository, MemorySessionRegistry, MemorySignalPreviews
+from adapters.memory import (
+    MemoryPatientAssignments,
+    MemoryProcessingQueue,
+    MemoryProcessingWorker,
+    MemorySessionAnalyticsRepository,
+    MemorySessionRegistry,
+    MemorySignalPreviews,
+)
 from adapters.postgres.patient_assignments import PostgresPatientAssignments
 from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
 from adapters.postgres.session_registry import PostgresSessionRegistry
+from adapters.postgres.submissions import PostgresSubmissions
+from adapters.queue.connections import QueueConnections
+from adapters.queue.jobs import ProcrastinateProcessingQueue
+from adapters.queue.worker import ProcrastinateWorker
 from adapters.recordings import ObstoreRecordingStore, RecordingPolicy, S3Access, memory_place, place_at
 from adapters.recordings.places import Place
 from adapters.redis_cache.compose import cached
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.previews import PreviewPolicy, redis_previews
-from domain.ports import PatientAssignments, SessionAnalyticsRepository, SessionRegistry, SignalPreviews
+from domain.ports import PatientAssignments, ProcessingWorker, SessionAnalyticsRepository, SessionRegistry, SignalPreviews
+from domain.processing import ProcessingPolicy
+from tests.contracts.processing import Queue
 from tests.s3 import S3Server, s3
-from tests.stores import closed_port, engine
+from tests.stores import closed_port, engine, fresh_engine, queue_connections
 
-__all__ = ["closed_port", "engine", "s3"]
+__all__ = ["closed_port", "engine", "fresh_engine", "queue_connections", "s3"]
 
 BATCH_MAX: Final = 20
 RECORDING_BYTES_MAX: Final = 3_000_000
@@ -72,6 +85,26 @@ async def store(
 async def assignments(request: pytest.FixtureRequest, engine: AsyncEngine) -> PatientAssignments:
     """Each keeper of assignments."""
     return PostgresPatientAssignments(engine) if request.param == "postgres" else MemoryPatientAssignments()
+
+
+@pytest.fixture(params=TRUTHS)
+def queue(request: pytest.FixtureRequest) -> Queue:
+    """Each queue, empty, with its registry and its workers."""
+    if request.param == "memory":
+        registry = MemorySessionRegistry()
+        shared = MemoryProcessingQueue(registry)
+
+        def memory_worker(policy: ProcessingPolicy) -> ProcessingWorker:
+            return MemoryProcessingWorker(shared, policy)
+
+        return Queue(registry, shared, memory_worker)
+    fresh_engine: AsyncEngine = request.getfixturevalue("fresh_engine")
+    connections: QueueConnections = request.getfixturevalue("queue_connections")
+
+    def worker(policy: ProcessingPolicy) -> ProcessingWorker:
+        return ProcrastinateWorker(connections, policy, stalled_s=30.0, kept_hours=1)
+
+    return Queue(PostgresSessionRegistry(fresh_engine), ProcrastinateProcessingQueue(PostgresSubmissions(fresh_engine)), worker)
 
 
 @dataclass(frozen=True, slots=True)

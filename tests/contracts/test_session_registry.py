@@ -158,6 +158,22 @@ async def test_a_recording_that_is_known_makes_its_session_a_duplicate(registry:
     assert list(await registry.duplicates_of(copy.session_id)) == []
 
 
+async def test_a_session_that_failed_gives_its_recording_to_the_next(registry: SessionRegistry) -> None:
+    failed = some_session(state=SessionState.FAILED, failure="the database was gone")
+    following = [some_session(recording_sha256=None, size_bytes=None) for _ in range(2)]
+    for session in (failed, *following):
+        await registry.register(session)
+    digest = failed.recording_sha256
+    assert digest is not None
+    identified = await registry.identify(following[0].session_id, digest, 7)
+    assert identified == replace(following[0], recording_sha256=digest, size_bytes=7)
+    assert await found(registry, failed.session_id) == replace(failed, recording_sha256=None)
+    assert await registry.find_by_recording(digest) == identified
+    duplicate = await registry.identify(following[1].session_id, digest, 7)
+    assert duplicate is not None
+    assert duplicate.same_as == following[0].session_id
+
+
 async def test_identifying_what_is_not_registered_is_none(registry: SessionRegistry) -> None:
     original = some_session()
     await registry.register(original)

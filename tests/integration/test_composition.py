@@ -28,7 +28,7 @@ from domain.session import session_id_of
 from services.therapy_session_processor import TherapySessionProcessor
 from tests.integration.readers import DifficultReader
 from tests.patience import eventually
-from tests.recordings import FolderRecordingStore
+from tests.recordings import FolderStore
 from tests.strategies import edition, new_id, some_analytics
 
 UNREACHABLE = {"database_url": "postgresql://u:p@127.0.0.1:1/d", "redis_url": "redis://127.0.0.1:1/0"}
@@ -264,7 +264,7 @@ class Practice:
             workers=self.workers,
             repository=self.repository,
             registry=self.registry,
-            store=FolderRecordingStore(self.reader.notes),
+            store=FolderStore(self.reader.notes.parent),
             parameters=parameters,
         )
 
