@@ -16,8 +16,9 @@ export function number(value, digits = 3) {
     const [mantissa, exponent] = value.toExponential(digits - 1).split("e");
     return `${mantissa.replace("-", "−")} × 10${superscript(Number(exponent))}`;
   }
-  return new Intl.NumberFormat(LOCALE, { maximumSignificantDigits: Math.max(digits, Math.ceil(Math.log10(Math.abs(value) + 1))) })
-    .format(value).replace("-", "−");
+  const shown = Math.max(digits, Math.ceil(Math.log10(Math.abs(value) + 1)));
+  const least = Number.isInteger(value) ? 1 : digits; // 1.10 among others of three digits, but 5 where there are five.
+  return new Intl.NumberFormat(LOCALE, { maximumSignificantDigits: shown, minimumSignificantDigits: least }).format(value).replace("-", "−");
 }
 
 export function count(value) {

@@ -172,7 +172,7 @@ function tools(Models) {
   }
   return [
     new Models.BoxZoomTool({ dimensions: "width" }),
-    new Models.WheelZoomTool({ dimensions: "width", modifiers: "ctrl" }),
+    new Models.WheelZoomTool({ dimensions: "width", modifiers: { ctrl: true } }),
   ];
 }
 
