@@ -8,9 +8,9 @@ change of one of them is a change of all, which is a few kilobytes. BokehJS is a
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -33,6 +33,7 @@ _BOKEH: Final = ("bokeh.min.js", "bokeh-api.min.js")
 _CODED_BYTES_MAX: Final = 4_000_000
 _SHELL: Final = "shell.html"
 _ENTRY: Final = "main.js"
+_IMPORT: Final = re.compile(r"""^import [^;]*?"\./([a-z_]+\.js)";$""", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +95,32 @@ class Assets:
                 self._coded[digest, name, coding] = body
         return coding, body
 
-    def shell(self, *, plots: bool) -> bytes:
-        """The page that every address of the dashboard answers with; our modules make of it what the address says.
+    def shell(self, page: str, *, first: str | None, plots: bool) -> bytes:
+        """What an address of the dashboard answers with; the module `page` fills it, and `first` asks meanwhile for what that will show.
 
-        Our entry stands before BokehJS, which takes longest to begin: what a page shows is asked for meanwhile. A page without plots lets
-        the browser fetch it for the next.
+        All that these import is named, so that the browser need not find out one after another. BokehJS, which takes longest to begin,
+        stands last; a page without plots lets the browser fetch it for the next.
         """
         links = [f'<link rel="icon" href="{self._ours.address("icon.svg")}" type="image/svg+xml">']
+        if first is not None:
+            links.append(f'<script type="module" async src="{self._ours.address(first)}"></script>')
+        links += [f'<link rel="modulepreload" href="{self._ours.address(name)}">' for name in self._wanted_by(first, page, _ENTRY)]
         links += [f'<link rel="stylesheet" href="{self._ours.address(name)}">' for name in self._ours.named(".css")]
-        links += [f'<link rel="modulepreload" href="{self._ours.address(name)}">' for name in self._ours.named(".js")]
-        links += [f'<script type="module" src="{self._ours.address(_ENTRY)}"></script>']
+        links.append(f'<script type="module" src="{self._ours.address(_ENTRY)}"></script>')
         for name in _BOKEH:
-            address = escape(self._bokeh.address(name))
+            address = self._bokeh.address(name)
             links.append(f'<script defer src="{address}"></script>' if plots else f'<link rel="prefetch" href="{address}" as="script">')
         return self._shell.replace("<!-- links -->", "\n  ".join(links)).encode()
+
+    def _wanted_by(self, *modules: str | None) -> list[str]:
+        """The modules, what they import, what those import, and so on, in the order in which they are met."""
+        found: dict[str, None] = {}
+        waiting = [name for name in modules if name is not None]
+        while waiting:
+            if (name := waiting.pop(0)) not in found:
+                found[name] = None
+                waiting += _IMPORT.findall(self._ours.assets[name].body.decode())
+        return list(found)
 
 
 def _bokeh_folder() -> Path:

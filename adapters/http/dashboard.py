@@ -1,6 +1,6 @@
 """The dashboard: pages for people, made in the browser of what the API answers.
 
-Every page is one and the same shell; our modules in `static/` read the address and fill it. Nothing of a patient is in the shell or in the
+Every page is the same shell with a module of its own, which reads the address and fills it. Nothing of a patient is in the shell or in the
 files, so they are given to whoever asks; the data are asked for with the visitor's token.
 """
 
@@ -8,7 +8,7 @@ files, so they are given to whoever asks; the data are asked for with the visito
 
 import hashlib
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
@@ -19,15 +19,23 @@ router = APIRouter(include_in_schema=False)
 
 FILE_NOT_FOUND: Final = Kind("file-not-found", 404, "There is no such file")
 
+
+class Page(NamedTuple):
+    """A page: the module that fills it, one that asks before that for what it will show, and whether it draws plots."""
+
+    module: str
+    first: str | None = None
+    plots: bool = False
+
+
 _PAGES: Final = {
-    "/": False,
-    "/patients": False,
-    "/sign-in": False,
-    "/sessions/{session_id}": True,
-    "/patients/{patient_code}": True,
-    "/cache": True,
+    "/": Page("sessions_page.js"),
+    "/patients": Page("patients_page.js"),
+    "/sign-in": Page("sign_in_page.js"),
+    "/sessions/{session_id}": Page("session_page.js", first="first_requests.js", plots=True),
+    "/patients/{patient_code}": Page("trends_page.js", plots=True),
+    "/cache": Page("cache_page.js", plots=True),
 }
-"""The pages' addresses, and whether they draw plots."""
 
 _FOR_GOOD: Final = "public, max-age=31536000, immutable"
 
@@ -41,22 +49,22 @@ class Dashboard:
         return Assets()
 
     @cached_property
-    def _shells(self) -> dict[bool, tuple[str, bytes]]:
-        shells = {plots: self.assets.shell(plots=plots) for plots in (True, False)}
-        return {plots: (f'"{hashlib.sha256(shell).hexdigest()[:32]}"', shell) for plots, shell in shells.items()}
+    def _shells(self) -> dict[str, tuple[str, bytes]]:
+        shells = {path: self.assets.shell(page.module, first=page.first, plots=page.plots) for path, page in _PAGES.items()}
+        return {path: (f'"{hashlib.sha256(shell).hexdigest()[:32]}"', shell) for path, shell in shells.items()}
 
-    def page(self, request: Request, *, plots: bool) -> Response:
-        """The shell, or 304 if the browser has this one."""
-        etag, shell = self._shells[plots]
+    def page(self, path: str, if_none_match: str) -> Response:
+        """The shell of a page, or 304 if the browser has it."""
+        etag, shell = self._shells[path]
         headers = {"ETag": etag, "Cache-Control": "no-cache"}
-        if etag in request.headers.get("if-none-match", ""):
+        if etag in if_none_match:
             return Response(status_code=304, headers=headers)
         return Response(shell, headers=headers, media_type="text/html")
 
 
 async def _page(request: Request) -> Response:
     dashboard: Dashboard = request.app.state.dashboard
-    return dashboard.page(request, plots=_PAGES[request.scope["route"].path])
+    return dashboard.page(request.scope["route"].path, request.headers.get("if-none-match", ""))
 
 
 for _path in _PAGES:

@@ -32,6 +32,7 @@ export function figure(Bokeh, { height, xRange, yRange, xLabel, yLabel, tools = 
       axis_line_color: line, major_tick_line_color: line, minor_tick_line_color: null,
     });
   }
+  made.xaxes[0].ticker.desired_num_ticks = window.matchMedia("(max-width: 40em)").matches ? 4 : 8;
   for (const grid of made.center) {
     grid.grid_line_color = line;
     grid.grid_line_alpha = 0.6;

@@ -3,7 +3,7 @@
 import { askJson } from "./api.js";
 import { bokeh, figure, show } from "./bokeh.js";
 import { announce, element, facts, heading, replace, table } from "./dom.js";
-import { bytes, count, moment, NOTHING, number, percent } from "./format.js";
+import { bytes, count, moment, NOTHING, number, percent, plural } from "./format.js";
 import { colours, onThemeChange } from "./theme.js";
 
 const LOOK_MS = 2000;
@@ -27,7 +27,7 @@ const BREAKER = {
   half_open: ["Half open", "One read tries whether Redis answers again."],
 };
 
-export async function cachePage(main) {
+export async function showPage(main) {
   const body = element("div", { class: "stack" });
   const seen = [];
   const charts = new Charts(seen);
@@ -99,7 +99,7 @@ function cacheCards(told) {
         ["Invalidations", `${count(told.invalidations ?? 0)} acknowledged, ${count(told.invalidations_lost ?? 0)} left to the relay`],
         ["Round trip to Redis", told.round_trip_ms === null ? NOTHING : `${number(told.round_trip_ms, 2)} ms`],
         ["Kept in this process", `${count(told.near_entries)} of ${count(told.near_entries_max)} documents, ${bytes(told.near_bytes)}`],
-        ["Stored in Redis", `${count(told.fills ?? 0)} times, for ${number(told.ttl_hours, 3)} hours each, ${bytes(told.bytes_stored ?? 0)} in all`],
+        ["Stored in Redis", `${plural(told.fills ?? 0, "time")}, for ${number(told.ttl_hours, 3)} hours each, ${bytes(told.bytes_stored ?? 0)} in all`],
       ]),
     ]),
   ];
@@ -138,31 +138,31 @@ class Charts {
 
   async show(bound_s) {
     const Bokeh = await bokeh();
-    const begin = this.seen[0].at;
-    const x = this.seen.map(({ at }) => at);
+    const now = this.seen.at(-1).at;
+    const x = this.seen.map(({ at }) => (at - now) / 1000);
     const column = (name) => this.seen.map((look) => look[name] ?? NaN);
     const data = { x, redis: column("redis"), database: column("database"), age: column("age") };
-    const end = Math.max(x.at(-1), begin + 60_000);
+    const begin = Math.min(x[0], -60);
     const slowest = Math.max(1, ...this.seen.map(({ redis, database }) => Math.max(redis ?? 0, database ?? 0))) * 1.15;
     const oldest = Math.max((bound_s ?? 0) * 1.2, ...this.seen.map(({ age }) => age ?? 0));
     if (this.shown === null) {
-      this.shown = await this.#make(Bokeh, data, begin, end, slowest, oldest, bound_s);
+      this.shown = await this.#make(Bokeh, data, begin, slowest, oldest, bound_s);
     }
     this.shown.source.data = data;
-    this.shown.xRanges.forEach((range) => range.setv({ start: begin, end }));
+    this.shown.xRanges.forEach((range) => range.setv({ start: begin, end: 1 }));
     this.shown.latency.setv({ end: slowest });
     this.shown.age.setv({ end: oldest });
   }
 
-  async #make(Bokeh, data, start, end, slowest, oldest, bound_s) {
+  async #make(Bokeh, data, start, slowest, oldest, bound_s) {
     const { Models } = Bokeh;
     const { series, threshold, surface } = colours();
     const source = new Models.ColumnDataSource({ data });
-    const xRanges = [0, 1].map(() => new Models.Range1d({ start, end }));
+    const xRanges = [0, 1].map(() => new Models.Range1d({ start, end: 1 }));
     const latency = new Models.Range1d({ start: 0, end: slowest });
     const age = new Models.Range1d({ start: 0, end: oldest || 1 });
-    const first = figure(Bokeh, { height: 200, xAxisType: "datetime", xRange: xRanges[0], yRange: latency, xLabel: "Time (UTC)", yLabel: "Latency (ms)" });
-    const second = figure(Bokeh, { height: 180, xAxisType: "datetime", xRange: xRanges[1], yRange: age, xLabel: "Time (UTC)", yLabel: "Heartbeat age (s)" });
+    const first = figure(Bokeh, { height: 200, xRange: xRanges[0], yRange: latency, xLabel: "Before now (s)", yLabel: "Latency (ms)" });
+    const second = figure(Bokeh, { height: 180, xRange: xRanges[1], yRange: age, xLabel: "Before now (s)", yLabel: "Heartbeat age (s)" });
     const draw = (made, field, place, marker) => {
       made.line({ field: "x" }, { field }, { source, line_color: series[place], line_width: 2 });
       made.scatter({ field: "x" }, { field }, { source, marker, size: 5, fill_color: series[place], line_color: series[place] });

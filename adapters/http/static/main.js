@@ -3,20 +3,15 @@
 import { announce, element, replace } from "./dom.js";
 import { ProblemError } from "./api.js";
 import { hasToken, signOut } from "./token.js";
-import { cachePage } from "./cache_page.js";
-import { patientsPage } from "./patients_page.js";
-import { sessionPage } from "./session_page.js";
-import { sessionsPage } from "./sessions_page.js";
-import { signInPage } from "./sign_in_page.js";
-import { trendsPage } from "./trends_page.js";
 
+// Each page is a module of its own with a function `showPage`; a page loads no other's.
 const PAGES = [
-  { pattern: /^\/$/, name: "sessions", title: "Sessions", show: sessionsPage },
-  { pattern: /^\/sessions\/([^/]+)$/, name: "sessions", title: "Session", show: sessionPage },
-  { pattern: /^\/patients$/, name: "patients", title: "Patients", show: patientsPage },
-  { pattern: /^\/patients\/([^/]+)$/, name: "patients", title: "Patient", show: trendsPage },
-  { pattern: /^\/cache$/, name: "cache", title: "Cache", show: cachePage },
-  { pattern: /^\/sign-in$/, name: "sign-in", title: "Sign in", show: signInPage },
+  { pattern: /^\/$/, name: "sessions", title: "Sessions", load: () => import("./sessions_page.js") },
+  { pattern: /^\/sessions\/([^/]+)$/, name: "sessions", title: "Session", load: () => import("./session_page.js") },
+  { pattern: /^\/patients$/, name: "patients", title: "Patients", load: () => import("./patients_page.js") },
+  { pattern: /^\/patients\/([^/]+)$/, name: "patients", title: "Patient", load: () => import("./trends_page.js") },
+  { pattern: /^\/cache$/, name: "cache", title: "Cache", load: () => import("./cache_page.js") },
+  { pattern: /^\/sign-in$/, name: "sign-in", title: "Sign in", load: () => import("./sign_in_page.js") },
 ];
 
 async function start() {
@@ -27,7 +22,8 @@ async function start() {
   document.querySelector(`nav a[data-page="${page.name}"]`)?.setAttribute("aria-current", "page");
   offerSignOut();
   try {
-    await page.show(main, ...page.pattern.exec(path).slice(1).map(decodeURIComponent));
+    const { showPage } = await page.load();
+    await showPage(main, ...page.pattern.exec(path).slice(1).map(decodeURIComponent));
   } catch (error) {
     showProblem(main, error);
   }

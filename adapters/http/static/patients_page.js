@@ -6,7 +6,7 @@ import { localMoment, moment, plural } from "./format.js";
 
 const LOOKED_AT = 200;
 
-export async function patientsPage(main) {
+export async function showPage(main) {
   const answer = await askJson(sessionsUrl({ limit: LOOKED_AT }));
   const patients = new Map();
   for (const session of answer.sessions.filter(({ patient_code: code }) => code !== null)) {

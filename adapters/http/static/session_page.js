@@ -2,10 +2,10 @@
 
 import { ask, askJson, ProblemError, sessionUrl } from "./api.js";
 import { announce, element, facts, heading, replace } from "./dom.js";
+import { firstRequests } from "./first_requests.js";
 import { follow, isDone } from "./follow.js";
 import { amplitudes, bytes, duration, localMoment, moment, number, percent } from "./format.js";
 import { channelTable, contractionTables, parameterFacts, windowTables } from "./analytics_tables.js";
-import { fetchWindow } from "./signal_window.js";
 import { SignalPlots } from "./signal_plots.js";
 import { signalControls } from "./signal_controls.js";
 import { estimatedBadge, stateBadge, stateMeaning } from "./states.js";
@@ -13,12 +13,12 @@ import { View } from "./view.js";
 
 const FIRST = { raw: true, envelope: true, activated: false, contractions: true };
 
-export async function sessionPage(main, id) {
-  // All three at once: a completed session, which is nearly every one, is on the screen after one round trip.
-  const asked = askJson(sessionUrl(id));
-  const analytics = settled(askJson(`${sessionUrl(id)}/analytics`));
-  const signals = settled(fetchWindow(id, ["raw", "envelope"]));
-  const session = await asked;
+export async function showPage(main, id) {
+  const { session: asked, analytics, signals } = firstRequests(id);
+  const { value: session, problem } = await asked;
+  if (problem) {
+    throw problem;
+  }
   if (session.id !== id) {
     window.location.replace(`/sessions/${session.id}`); // A duplicate's session is that of its recording.
     return;
@@ -32,14 +32,6 @@ export async function sessionPage(main, id) {
     throw found.problem;
   }
   await finished(main, session, found.value, signals);
-}
-
-async function settled(promise) {
-  try {
-    return { value: await promise };
-  } catch (problem) {
-    return { problem };
-  }
 }
 
 async function unfinished(main, session) {
@@ -78,7 +70,9 @@ async function finished(main, session, analytics, signals) {
     pageHead(session, stateBadge(session)),
     overviewCard(session, analytics),
     problemsCard(channels),
-    plotted,
+    plotted);
+  // The plots go first if their signals are there already; if not, the tables fill the time.
+  whenIdle(() => main.append(
     element("section", { class: "card", "aria-labelledby": "channels-title" }, [
       element("h2", { id: "channels-title" }, "Channels"), channelTable(channels, scale),
     ]),
@@ -90,8 +84,16 @@ async function finished(main, session, analytics, signals) {
         plotted.scrollIntoView({ block: "start" });
       }),
     ]),
-    detailsCard(session, analytics, scale, parameters));
+    detailsCard(session, analytics, scale, parameters)));
   await draw(plotted, { session, channels, view, scale, signals });
+}
+
+function whenIdle(act) {
+  if (window.requestIdleCallback) {
+    window.requestIdleCallback(act, { timeout: 500 });
+  } else {
+    window.setTimeout(act, 100);
+  }
 }
 
 async function draw(plotted, { session, channels, view, scale, signals }) {

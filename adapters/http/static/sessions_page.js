@@ -11,7 +11,7 @@ const PAGE = 50;
 const LOOK_AGAIN_MS = 1500;
 const LOOK_AGAIN_IDLE_MS = 15000;
 
-export async function sessionsPage(main) {
+export async function showPage(main) {
   const query = new URLSearchParams(window.location.search);
   const wanted = { patient_code: query.get("patient") ?? "", state: query.get("state") ?? "" };
   const list = element("div", { class: "list", "aria-busy": "true" }, element("p", { class: "hint" }, "Loading sessions …"));

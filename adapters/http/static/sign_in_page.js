@@ -4,7 +4,7 @@ import { element, heading, replace } from "./dom.js";
 import { signIn, signOut } from "./token.js";
 import { askJson, sessionsUrl } from "./api.js";
 
-export async function signInPage(main) {
+export async function showPage(main) {
   const query = new URLSearchParams(window.location.search);
   const wrong = element("p", { id: "token-wrong", class: "field-problem", role: "alert" });
   const input = element("textarea", {

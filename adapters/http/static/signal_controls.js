@@ -2,7 +2,7 @@
 
 import { announce, element } from "./dom.js";
 import { sentence } from "./api.js";
-import { described, windowText } from "./signal_plots.js";
+import { described, isTouched, windowText } from "./signal_plots.js";
 
 const CHOICES = [
   ["raw", "Raw"],
@@ -60,7 +60,7 @@ export function signalControls({ channels, view, scale, shown, choose }) {
       onkeydown: pressed,
     }, [element("figcaption", {}, channel.name), places[place]])),
     element("p", { class: "hint" }, [
-      "Drag over a plot to zoom into a stretch; Ctrl and the mouse wheel zoom, too. ",
+      isTouched() ? "The buttons above move and zoom all plots. " : "Drag over a plot to zoom into a stretch; Ctrl and the mouse wheel zoom, too. ",
       scale.declared ? null : "The recording declares no unit, so amplitudes are in its own.",
     ]),
   ]);

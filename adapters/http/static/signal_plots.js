@@ -54,7 +54,7 @@ export class SignalPlots {
     const xRange = new Models.Range1d({ start: this.view.start_s, end: this.view.end_s });
     const [low, high] = this.#extent(channel);
     const made = figure(Bokeh, {
-      height: window.matchMedia("(max-width: 40em)").matches ? HEIGHT_PHONE : HEIGHT,
+      height: isNarrow() ? HEIGHT_PHONE : HEIGHT,
       xRange, yRange: new Models.Range1d({ start: low, end: high }), xLabel: "Time (s)", yLabel: label ? `Amplitude (${label})` : "Amplitude",
       tools: tools(Models),
     });
@@ -161,13 +161,16 @@ export class SignalPlots {
   }
 }
 
+const isNarrow = () => window.matchMedia("(max-width: 40em)").matches;
+export const isTouched = () => window.matchMedia("(pointer: coarse)").matches;
+
 export function kindsOf(shown) {
   return ["raw", "activated", "envelope"].filter((kind) => shown[kind]);
 }
 
 // By mouse: a drag chooses a stretch, with Shift it moves; Ctrl and the wheel (two fingers on a touchpad) zoom. By touch the page scrolls.
 function tools(Models) {
-  if (window.matchMedia("(pointer: coarse)").matches) {
+  if (isTouched()) {
     return [];
   }
   return [
@@ -210,7 +213,7 @@ function drawThreshold(Bokeh, made, { mvc }, palette, factor) {
   }
   const { Models } = Bokeh;
   const at = mvc.threshold * factor;
-  const source = mvc.source === "estimated" ? "estimated MVC" : "MVC";
+  const source = mvc.source !== "estimated" ? "MVC" : isNarrow() ? "est. MVC" : "estimated MVC";
   made.add_layout(new Models.Span({ dimension: "width", location: at, line_color: palette.threshold, line_width: 2, line_dash: [7, 4] }));
   made.add_layout(new Models.Label({
     x: 6, x_units: "screen", y: at, y_offset: 3, text: `${number(mvc.threshold_percent)} % of ${source}`,

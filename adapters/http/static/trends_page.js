@@ -26,7 +26,7 @@ const MARKERS = ["circle", "square", "triangle", "diamond"];
 const DASHES = ["solid", "dashed", "dotted", "dotdash"];
 const SIGNS = ["●", "■", "▲", "◆"];
 
-export async function trendsPage(main, code) {
+export async function showPage(main, code) {
   const query = new URLSearchParams(window.location.search);
   const metric = query.get("metric") in FIGURES ? query.get("metric") : "compliance_rate";
   const trend = await askJson(trendsUrl(code, { metric }));
@@ -79,7 +79,7 @@ function legend({ channels }) {
   ])));
 }
 
-async function drawTrend(place, { channels }, known, { factor, axis }) {
+async function drawTrend(target, { channels }, known, { factor, axis }) {
   const Bokeh = await bokeh();
   const { Models } = Bokeh;
   const { series } = colours();
@@ -87,20 +87,21 @@ async function drawTrend(place, { channels }, known, { factor, axis }) {
   const moments = all.map(when);
   const values = all.map(({ value }) => value * factor);
   const margin = Math.max((Math.max(...moments) - Math.min(...moments)) * 0.04, 12 * 3600 * 1000);
-  const [low, high] = known.shown === percent ? [0, 104] : [0, Math.max(...values, 0) * 1.1 || 1];
+  const high = known.shown === percent ? 104 : Math.max(...values, 0) * 1.1 || 1;
+  const low = Math.min(0, ...values) - 0.03 * high; // So that a mark at zero is seen whole.
   const made = figure(Bokeh, {
     height: 320, xAxisType: "datetime", xLabel: "Recorded", yLabel: axis,
     xRange: new Models.Range1d({ start: Math.min(...moments) - margin, end: Math.max(...moments) + margin }),
-    yRange: new Models.Range1d({ start: Math.min(low, ...values), end: high }),
+    yRange: new Models.Range1d({ start: low, end: high }),
   });
-  channels.forEach(({ points }, number_) => {
-    const known_ = points.filter(({ value }) => value !== null);
-    const source = new Models.ColumnDataSource({ data: { x: known_.map(when), y: known_.map(({ value }) => value * factor) } });
-    const colour = series[number_ % series.length];
-    made.line({ field: "x" }, { field: "y" }, { source, line_color: colour, line_width: 2, line_dash: DASHES[number_ % DASHES.length] });
-    made.scatter({ field: "x" }, { field: "y" }, { source, marker: MARKERS[number_ % MARKERS.length], size: 9, fill_color: colour, line_color: colour });
+  channels.forEach(({ points }, place) => {
+    const drawn = points.filter(({ value }) => value !== null);
+    const source = new Models.ColumnDataSource({ data: { x: drawn.map(when), y: drawn.map(({ value }) => value * factor) } });
+    const colour = series[place % series.length];
+    made.line({ field: "x" }, { field: "y" }, { source, line_color: colour, line_width: 2, line_dash: DASHES[place % DASHES.length] });
+    made.scatter({ field: "x" }, { field: "y" }, { source, marker: MARKERS[place % MARKERS.length], size: 9, fill_color: colour, line_color: colour });
   });
-  await show(Bokeh, [made], [place]);
+  await show(Bokeh, [made], [target]);
 }
 
 function when({ recorded_at: recorded, registered_at: registered }) {
