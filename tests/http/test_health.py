@@ -10,7 +10,6 @@ from tests.http.serving import Served, bearer, event_of, problem_of, served
 from tests.patience import eventually
 from tests.servers import OwnRedis, OwnServer
 
-
 BOUNDS = {"staleness_bound_s", "ttl_hours", "near_entries", "near_entries_max", "near_bytes"}
 COUNTS = {
     "near_hits", "hits", "absent_hits", "followed", "coalesced", "misses", "bypasses", "stale_answers", "fills", "bytes_stored",

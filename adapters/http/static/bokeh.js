@@ -22,7 +22,7 @@ export function figure(Bokeh, { height, xRange, yRange, xLabel, yLabel, tools = 
   const { ink, soft, line } = colours();
   const made = Bokeh.Plotting.figure({
     height, x_range: xRange, y_range: yRange, x_axis_type: xAxisType, x_axis_label: xLabel, y_axis_label: yLabel, tools,
-    sizing_mode: "stretch_width", toolbar_location: null, min_border_left: 62, min_border_right: 12, min_border_top: 8,
+    sizing_mode: "stretch_width", toolbar_location: null, min_border_left: 74, min_border_right: 12, min_border_top: 8,
     background_fill_color: null, border_fill_color: null, outline_line_color: null,
   });
   for (const axis of [...made.xaxes, ...made.yaxes]) {
