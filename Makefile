@@ -35,6 +35,7 @@ bench: $(INSTALLED)  ## Measure the analysis, and cached reads beside their peer
 	$(BIN)/python benchmarks/analysis_time.py
 	$(BIN)/python benchmarks/cache_hits.py
 	$(BIN)/python benchmarks/loop_stall.py
+	$(BIN)/python benchmarks/http_hot_route.py
 	$(BIN)/python benchmarks/signals.py
 
 lock: $(INSTALLED)  ## Renew requirements.lock from pyproject.toml (needs the package index)

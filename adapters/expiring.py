@@ -41,10 +41,6 @@ class Expiring(Generic[K, V]):
             del self._entries[next(iter(self._entries))]
         self._entries[key] = (until, value)
 
-    def forget(self, key: K) -> None:
-        """Drops a value."""
-        self._entries.pop(key, None)
-
     def clear(self) -> None:
         """Drops all."""
         self._entries.clear()

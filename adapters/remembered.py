@@ -1,7 +1,7 @@
 """What seldom changes, remembered for a few seconds, so that to decide who may see what costs no round trip.
 
-The price: a patient who was given to another therapist, or erased, by another process is noticed `trust_s` later. What this process does
-itself is noticed at once.
+The price: a patient who was given to another therapist by another process is noticed `trust_s` later. What this process assigns is noticed
+at once.
 """
 
 from __future__ import annotations
@@ -75,7 +75,3 @@ class RememberedSessions:
             if known is not None:
                 self._sessions.put(session_id, known, until=asked_at_s + self._trust_s)
         return known
-
-    def forget(self, session_id: SessionId) -> None:
-        """The session is being erased."""
-        self._sessions.forget(session_id)

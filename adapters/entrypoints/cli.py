@@ -77,6 +77,21 @@ def serve(
     raise typer.Exit(console.run(partial(serve.command, host=host, port=port, with_worker=worker), loop_factory=serve.new_event_loop))
 
 
+@app.command(epilog="Example: emg-sessions token --role therapist --subject anna")
+def token(
+    role: Annotated[str, typer.Option(help="therapist, researcher or admin.")] = "admin",
+    subject: Annotated[str, typer.Option(help="Whose token it is; patients are assigned to subjects.")] = "local",
+    hours: Annotated[float, typer.Option(min=0.01, max=24.0 * 365, help="Hours until it expires.")] = 8.0,
+) -> None:
+    """Print a bearer token signed with JWT_SECRET, for local use. Whoever has the secret can be anybody."""
+    from adapters.entrypoints import console, token
+    from domain.access import Role
+
+    if role not in {each.value for each in Role}:
+        raise typer.BadParameter("must be therapist, researcher or admin", param_hint="--role")
+    raise typer.Exit(console.run(partial(token.command, subject=subject, role=Role(role), hours=hours)))
+
+
 @app.command(epilog="Example: emg-sessions worker --concurrency 4")
 def worker(
     concurrency: Annotated[

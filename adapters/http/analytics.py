@@ -24,7 +24,7 @@ from adapters.http.observation import CLIENT_GONE, Observation
 from adapters.http.problems import INVALID_HEADER, NOT_ANALYSED, SESSION_NOT_FOUND, Problem, problem_of, unforeseen
 from adapters.http.representations import Representation, Representations, representations_in
 from adapters.http.request_ids import RequestIds
-from adapters.http.schemas import problems
+from adapters.http.schemas import Absent, problems
 from adapters.http.security_headers import DATA_HEADERS
 from domain.access import Viewer
 from domain.analytics import SessionAnalytics
@@ -281,9 +281,9 @@ async def _answered(
     session_id: SessionIdText,
     _token: Annotated[object, BEARER],
     # These are read from the request as it came; here they are documented.
-    _if_none_match: Annotated[str | None, Header(alias="If-None-Match", description="Entity tags of what the client has.")] = None,
+    _if_none_match: Annotated[str | Absent, Header(alias="If-None-Match", description="Tags of what the client has.")] = None,
     _at_least: Annotated[
-        str | None,
+        str | Absent,
         Header(
             alias="Emg-At-Least-Version",
             description="A version that the client has seen: the answer is not older.",

@@ -37,7 +37,7 @@ class Wanted(BaseModel):
     ]
 
 
-@router.post("/batch", summary="Read many analytics", response_model=AnalyticsBatch, responses=problems(401, 403, 413, 422, 503))
+@router.post("/batch", summary="Read many analytics", response_model=AnalyticsBatch, responses=problems(400, 401, 403, 413, 422, 503))
 async def batch(wanted: Wanted, viewer: Viewing, access: Access, repository: Repository) -> Response:
     """The documents of those sessions that exist, may be seen and were analysed; the others are listed as missing, without saying why."""
     ids = [SessionId(session_id) for session_id in dict.fromkeys(wanted.session_ids)]

@@ -74,7 +74,7 @@ class EventStreams:
     responses={
         200: {
             "description": "Server-sent events, each the session's state and progress; the stream ends when there is nothing more to come.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": 'data: {"state":"processing","progress":0.5}\n\n'}},
+            "content": {"text/event-stream": {"example": 'data: {"state":"processing","progress":0.5}\n\n'}},
         },
         **problems(400, 401, 403, 404, 503),
     },

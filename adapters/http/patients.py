@@ -69,7 +69,7 @@ async def trends(
     return PatientTrend.of(patient_code, metric, trend)
 
 
-@router.put("/{patient_code}/therapist", summary="Assign a patient", responses=problems(401, 403, 422, 503))
+@router.put("/{patient_code}/therapist", summary="Assign a patient", responses=problems(400, 401, 403, 413, 422, 503))
 async def assign(patient_code: PatientCode, body: Therapist, viewer: Viewing, assignments: Assignments) -> Assignment:
     """Makes somebody the one therapist of a patient, who sees the patient's sessions from then on. For admins."""
     if not viewer.may_assign_patients:

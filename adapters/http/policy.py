@@ -36,9 +36,7 @@ class AccessPolicy:
 
     def __post_init__(self) -> None:
         if self.secret is not None and len(self.secret.encode()) < _SECRET_BYTES_MIN:
-            raise InvalidSettings(
-                f"JWT_SECRET: a secret for HS256 has {_SECRET_BYTES_MIN} bytes at least; make one with: openssl rand -hex 32"
-            )
+            raise InvalidSettings(f"JWT_SECRET: must have {_SECRET_BYTES_MIN} bytes at least; make one with: openssl rand -hex 32")
         if self.jwks_url is not None and self.jwks_file is not None:
             raise InvalidSettings("JWT_JWKS_URL and JWT_JWKS_FILE: set one of them, not both")
         if self.jwks_url is not None and not self.jwks_url.startswith(("https://", "http://")):
@@ -58,9 +56,6 @@ class HttpPolicy:
 
     access: AccessPolicy = field(default_factory=AccessPolicy)
     edge: EdgePolicy = field(default_factory=EdgePolicy)
-    page_sessions_max: int = 200
-    batch_sessions_max: int = 100
-    trend_sessions_max: int = 500
     event_streams_max: int = 100
     event_stream_s_max: float = 300.0
     event_pause_s: float = 0.5

@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import (
@@ -138,7 +139,7 @@ def unforeseen(error: Exception) -> Problem:
     return Problem(UNFORESEEN, "it was noted in the service's log")
 
 
-def answer_errors(app: FastAPI) -> None:
+def answer_errors(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     """Makes every error that reaches FastAPI a problem document. What is unforeseen is for UnforeseenErrors."""
 
     @app.exception_handler(Problem)
@@ -156,10 +157,16 @@ def answer_errors(app: FastAPI) -> None:
     async def of_validation(_: Request, error: RequestValidationError) -> Response:
         return _validation_problem(error).response()
 
+    @app.exception_handler(Exception)
+    async def of_nobody(_: Request, error: Exception) -> Response:
+        return unforeseen(error).response()  # Starlette raises the error again once this is sent.
+
     @app.exception_handler(HTTPException)
-    async def of_starlette(_: Request, error: HTTPException) -> Response:
-        phrase = HTTPStatus(error.status_code).phrase
-        return Problem(Kind("", error.status_code, phrase), headers=error.headers).response()
+    async def of_starlette(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_methods_at(routes, request.scope["path"]))
+        return Problem(Kind("", error.status_code, HTTPStatus(error.status_code).phrase), headers=headers).response()
 
 
 class UnforeseenErrors:
@@ -177,16 +184,19 @@ class UnforeseenErrors:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began = False
+        began = ended = False
 
         async def noticing(message: Message) -> None:
-            nonlocal began
+            nonlocal began, ended
             began = True
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
             await send(message)
 
         try:
             await self.app(scope, receive, noticing)
         except Exception as error:  # noqa: BLE001 - nothing may get past here
+            if ended:
+                return
             problem = unforeseen(error)
             if began:
                 raise AnswerBrokenOff from None
@@ -197,10 +207,20 @@ class AnswerBrokenOff(Exception):
     """Tells the server to break off the connection."""
 
 
+def _methods_at(routes: Sequence[BaseRoute], path: str) -> list[str]:
+    """Every method that some route takes at a path. Starlette's own answer names those of the first route only."""
+    there = [route for route in routes if isinstance(route, Route) and route.path_regex.match(path)]
+    return sorted({method for route in there for method in route.methods or ()})
+
+
 def _validation_problem(error: RequestValidationError) -> Problem:
     errors = []
     for found in error.errors()[:_VALIDATION_ERRORS_MAX]:
+        if found["type"] == "none_required":  # Said of each parameter that may be left out, besides what is wrong with it.
+            continue
         where, *path = found["loc"] or ("request",)
+        if where != "body":
+            path = path[:1]  # The rest names branches of a type.
         errors.append({"in": str(where), "name": ".".join(str(part)[:60] for part in path), "detail": _without_value(found)})
     return Problem(INVALID_REQUEST, errors=errors)
 

@@ -1,10 +1,12 @@
 """What requests and answers look like on the wire, apart from the analytics document, which is the domain's own."""
 
+import re
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
 from adapters.http.problems import MEDIA_TYPE
 from domain.access import Viewer
@@ -19,6 +21,26 @@ MetricName = Literal[
     "rms", "mav", "mpf_hz", "mdf_hz", "fi_nsm5", "mvc", "contractions", "good_contractions", "compliance_rate", "mean_duration_ms",
     "time_under_tension_ms", "mean_amplitude", "max_amplitude",
 ]  # fmt: skip
+Absent = SkipJsonSchema[None]
+"""What a parameter is that was not given, which is nothing that could be sent."""
+_LOCAL_TIME: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?$"
+_LOCAL_TIME_SCHEMA: Final = WithJsonSchema({
+    "type": "string",
+    "description": "Local time at the place of recording, without a zone: recordings name none.",
+    "pattern": _LOCAL_TIME,
+    "examples": ["2026-03-02T10:00:00.417000"],
+})  # fmt: skip
+
+
+def _only_local_time(value: object) -> datetime:
+    # pydantic would take numbers for seconds since 1970, and zones that then have to be thrown away.
+    if not isinstance(value, str) or not re.match(_LOCAL_TIME, value):
+        raise ValueError("a local time looks like 2026-03-01T00:00:00")
+    return datetime.fromisoformat(value)
+
+
+LocalTime = Annotated[datetime, _LOCAL_TIME_SCHEMA]
+GivenLocalTime = Annotated[datetime, BeforeValidator(_only_local_time), _LOCAL_TIME_SCHEMA]
 CODE_PATTERN: Final = r"^[^\x00-\x1f\x7f]+$"
 
 _ID: Final = "6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10"
@@ -97,7 +119,7 @@ class Session(BaseModel):
     file_name: str = Field(examples=["Ghostly_Emg_20260302_10-00-00-0417.c3d"])
     size_bytes: int | None = Field(description="Null until the recording was read once.", examples=[1_048_576])
     recording_sha256: str | None = Field(description="Null until the recording was read once.")
-    recorded_at: datetime | None = Field(description="Local time at the place of recording: recordings name no time zone.")
+    recorded_at: LocalTime | None = Field(description="Local time at the place of recording: recordings name no time zone.")
     registered_at: datetime
     patient_code: str | None = Field(description="The pseudonym of the patient.", examples=["P042"])
     analytics: AnalyticsInBrief | None = Field(None, description="Null until the session is completed.")
@@ -183,7 +205,7 @@ class PointOfTrend(BaseModel):
     """One session's value."""
 
     session_id: UUID
-    recorded_at: datetime | None
+    recorded_at: LocalTime | None
     registered_at: datetime
     value: float | None = Field(description="Null if it cannot be computed.")
     mvc_source: Literal["channel", "session", "estimated"]
@@ -244,7 +266,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 _DESCRIPTIONS: Final = {
-    400: "An id, a cursor or a header that is none.",
+    400: "An id, a cursor, a header or a body that is none.",
     401: "No bearer token, or one that is not valid.",
     403: "The role may not do that; or, without keys, the request comes from elsewhere.",
     404: "There is no such thing, or it may not be seen.",

@@ -2,7 +2,6 @@
 
 # No `from __future__ import annotations`: FastAPI has to see the annotations, not their text.
 
-from datetime import datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,7 +11,17 @@ from adapters.http.access import Access, Viewing, VisibleSession, forbidden
 from adapters.http.cursors import cursor_of, key_of
 from adapters.http.needs import HttpNeeds, needed
 from adapters.http.representations import Representations
-from adapters.http.schemas import CODE_PATTERN, RecordingInDetail, Session, SessionInDetail, SessionPage, State, problems
+from adapters.http.schemas import (
+    CODE_PATTERN,
+    Absent,
+    GivenLocalTime,
+    RecordingInDetail,
+    Session,
+    SessionInDetail,
+    SessionPage,
+    State,
+    problems,
+)
 from adapters.http.signals import SignalForms
 from domain.ports import PageKey, SessionAnalyticsRepository, SessionQuery, SessionRegistry
 from domain.session import SessionState
@@ -28,10 +37,11 @@ Erasure = Annotated[SessionErasure, needed(HttpNeeds.session_erasure)]
 PAGE_MAX: Final = 200
 
 PatientCode = Annotated[
-    str | None, Query(min_length=1, max_length=100, pattern=CODE_PATTERN, description="Only this patient's.", examples=["P042"])
+    str | Absent,
+    Query(min_length=1, max_length=100, pattern=CODE_PATTERN, description="Only this patient's.", examples=["P042"]),
 ]
-RecordedFrom = Annotated[datetime | None, Query(description="Recorded at this local time or later.", examples=["2026-03-01T00:00:00"])]
-RecordedBefore = Annotated[datetime | None, Query(description="Recorded before this local time.", examples=["2026-04-01T00:00:00"])]
+RecordedFrom = Annotated[GivenLocalTime | Absent, Query(description="Recorded at this time or later.", examples=["2026-03-01T00:00:00"])]
+RecordedBefore = Annotated[GivenLocalTime | Absent, Query(description="Recorded before this local time.", examples=["2026-04-01T00:00:00"])]
 
 
 @router.get("", summary="List sessions", responses=problems(400, 401, 403, 422, 503))
@@ -42,9 +52,9 @@ async def list_sessions(
     registry: Registry,
     repository: Repository,
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX, description="Sessions a page at most.")] = 50,
-    cursor: Annotated[str | None, Query(max_length=100, description="The `next_cursor` of the page before.")] = None,
+    cursor: Annotated[str | Absent, Query(max_length=100, description="The `next_cursor` of the page before.")] = None,
     patient_code: PatientCode = None,
-    state: Annotated[State | None, Query(description="Only in this state.")] = None,
+    state: Annotated[State | Absent, Query(description="Only in this state.")] = None,
     recorded_from: RecordedFrom = None,
     recorded_before: RecordedBefore = None,
 ) -> SessionPage:
@@ -56,8 +66,8 @@ async def list_sessions(
         patients=await access.patients_of(viewer),
         patient_code=patient_code,
         state=None if state is None else SessionState(state),
-        recorded_from=None if recorded_from is None else recorded_from.replace(tzinfo=None),
-        recorded_before=None if recorded_before is None else recorded_before.replace(tzinfo=None),
+        recorded_from=recorded_from,
+        recorded_before=recorded_before,
     )
     found = await registry.page(query, limit=limit + 1, after=None if cursor is None else key_of(cursor))
     shown = found[:limit]

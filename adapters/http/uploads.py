@@ -42,7 +42,7 @@ _FORM: Final[dict[str, Any]] = {
                     "properties": {
                         "patient": {
                             "type": "string",
-                            "pattern": f"^{_PATIENT_CODE.pattern}$",
+                            "pattern": f"^({_PATIENT_CODE.pattern})?$",
                             "description": "The pseudonym of the patient. Must come before `file`. Therapists must give one.",
                             "examples": ["P042"],
                         },

@@ -47,6 +47,7 @@ class QueueConnections:
         statement_ms = round(self.statement_s * 1000)
         return {
             "connect_timeout": max(round(self.connect_s), 2),  # libpq takes whole seconds, two at least.
+            "tcp_user_timeout": statement_ms + 1000,  # A network that swallows everything is noticed.
             "application_name": "emg-sessions worker",
             "options": f"-c statement_timeout={statement_ms} -c lock_timeout={statement_ms} -c timezone=UTC",
         }

@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -26,6 +27,7 @@ from domain.traces import NoTraces
 
 _HOUSEKEEPING: Final = "housekeeping"
 _RESTART_S_MAX: Final = 30.0
+_CANCELLATIONS_MAX: Final = 3
 _POLL_S: Final = 1.0  # New jobs are told; those that are due again, after a failed attempt, are looked for.
 
 _log = structlog.get_logger(__name__)
@@ -118,35 +120,62 @@ class ProcrastinateWorker(ProcessingWorker):
         app = App(connector=connector)
         app.job_manager = manager = FencedJobManager(connector)
         self._define_tasks(app, processing, running)
-        async with app.open_async():
-            worker = Worker(
-                app,
-                queues=[QUEUE, _HOUSEKEEPING],
-                concurrency=self._policy.concurrency,
-                shutdown_graceful_timeout=self._policy.drain_s,
-                install_signal_handlers=False,
-                update_heartbeat_interval=self._stalled_s / 3,
-                stalled_worker_timeout=self._stalled_s,
-                fetch_job_polling_interval=_POLL_S,
-            )
-            life = asyncio.create_task(_lived(worker), name="queue worker")
-            watch = asyncio.create_task(self._look_after_jobs(worker, manager, running), name="queue watch")
-            stopping = asyncio.create_task(stop.wait(), name="queue stop")
-            try:
-                await asyncio.wait({life, watch, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                _stop(worker)
-                await asyncio.shield(life)
-            except asyncio.CancelledError:
-                # No more patience: what runs ends now, and is put back.
-                _stop(worker)
-                for task in running.values():
-                    task.cancel()
-                await asyncio.wait({life})
-                raise
-            finally:
-                watch.cancel()
-                stopping.cancel()
-                await asyncio.gather(watch, stopping, return_exceptions=True)
+        try:
+            async with asyncio.timeout(self._connections.connect_s + self._connections.pool_wait_s):
+                await app.open_async()
+            await self._live(app, manager, running, stop)
+        finally:
+            await app.close_async()
+
+    async def _live(self, app: App, manager: FencedJobManager, running: dict[int, asyncio.Task[None]], stop: asyncio.Event) -> None:
+        worker = Worker(
+            app,
+            queues=[QUEUE, _HOUSEKEEPING],
+            concurrency=self._policy.concurrency,
+            shutdown_graceful_timeout=self._policy.drain_s,
+            install_signal_handlers=False,
+            update_heartbeat_interval=self._stalled_s / 3,
+            stalled_worker_timeout=self._stalled_s,
+            fetch_job_polling_interval=_POLL_S,
+        )
+        life = asyncio.create_task(_lived(worker), name="queue worker")
+        watch = asyncio.create_task(self._look_after_jobs(worker, manager, running), name="queue watch")
+        stopping = asyncio.create_task(stop.wait(), name="queue stop")
+        try:
+            await asyncio.wait({life, watch, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            _stop(worker)
+            await self._ended(life, within_s=self._policy.drain_s + self._database_s)
+        except asyncio.CancelledError:
+            # No more patience: what runs ends now, and is put back.
+            _stop(worker)
+            for task in running.values():
+                task.cancel()
+            with suppress(*ERRORS):
+                await self._ended(life, within_s=self._database_s)
+            raise
+        finally:
+            watch.cancel()
+            stopping.cancel()
+            await asyncio.gather(watch, stopping, return_exceptions=True)
+
+    @property
+    def _database_s(self) -> float:
+        """How long the last words to the database may take."""
+        return self._connections.statement_s + self._connections.pool_wait_s
+
+    async def _ended(self, life: asyncio.Task[None], *, within_s: float) -> None:
+        """Waits for the end, and raises what it was. A database that does not answer must not hold it up: then others will see to the jobs.
+
+        Being cancelled, procrastinate's worker first drains once more; it takes two or three times.
+        """
+        if not (await asyncio.wait({life}, timeout=within_s))[0]:
+            _log.warning("worker_does_not_end")
+            for _ in range(_CANCELLATIONS_MAX):
+                life.cancel()
+                if (await asyncio.wait({life}, timeout=1.0))[0]:
+                    break
+            raise TimeoutError
+        life.result()
 
     def _define_tasks(self, app: App, processing: SessionProcessing, running: dict[int, asyncio.Task[None]]) -> None:
         @app.task(name=TASK, queue=QUEUE, retry=_RetryStrategy(), pass_context=True)

@@ -15,6 +15,7 @@ from adapters.settings import Settings
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 DESCRIBED_IN_WORDS = {
+    "JWT_SECRET", "JWT_JWKS_URL", "JWT_JWKS_FILE", "JWT_AUDIENCE", "JWT_ISSUER",
     "DATABASE_URL", "REDIS_URL", "DATA_DIR", "CHANNELS", "RECORDINGS_URL",
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL",
 }  # fmt: skip
@@ -55,7 +56,22 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 def documented_commands() -> list[list[str]]:
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     words = [found.split() for found in re.findall(r"emg-sessions ((?:[a-z]+ ?)+)", text)]
-    names = {"process", "show", "demo", "worker", "db", "cache", "upgrade", "stats", "health", "warm", "inspect", "invalidate"}
+    names = {
+        "process",
+        "show",
+        "demo",
+        "serve",
+        "token",
+        "worker",
+        "db",
+        "cache",
+        "upgrade",
+        "stats",
+        "health",
+        "warm",
+        "inspect",
+        "invalidate",
+    }
     return [list(command) for command in sorted({tuple(word for word in found if word in names) for found in words}) if command]
 
 

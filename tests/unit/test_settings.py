@@ -13,7 +13,7 @@ NUMBERS = sorted(
     name for name, field in Settings.model_fields.items() if isinstance(field.default, int | float) and not isinstance(field.default, bool)
 )
 CHOICES = ["storage", "cache", "log_level", "log_format"]
-MAY_BE_ZERO = {
+MAY_BE_ZERO = {"jwt_leeway_s", "access_trust_s",
     "cache_fail_safe_s", "cache_near_entries_max", "cache_near_trust_s", "analysis_processes", "duration_threshold_ms", "worker_drain_s",
     "worker_metrics_port",
 }  # fmt: skip

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.settings import Settings, load_settings
+from container import upgrade_schema
 from tests.http.api.service import SECRET, Service, serving
 from tests.stores import closed_port, engine
 
@@ -17,19 +17,20 @@ __all__ = ["closed_port", "engine"]
 
 
 @pytest.fixture(scope="session")
-def settings(engine: AsyncEngine, database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+async def settings(engine: AsyncEngine, database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Those of a service with keys. Whatever changes is seen at once: what is remembered has its own tests."""
-    folder: Path = tmp_path_factory.mktemp("data")
-    return load_settings(
+    settings = load_settings(
         database_url=database_url,
         redis_url=redis_url,
         redis_key_prefix=f"test_{secrets.token_hex(6)}",
-        data_dir=folder,
+        data_dir=tmp_path_factory.mktemp("data"),
         redis_command_timeout_ms=2000,
         redis_connect_timeout_ms=2000,
         jwt_secret=SECRET,
         access_trust_s=0,
     )
+    await upgrade_schema(engine, settings)
+    return settings
 
 
 @pytest.fixture(scope="session")

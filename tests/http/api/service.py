@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import httpx
@@ -56,7 +57,8 @@ class Service:
 
     async def session(self, *, patient: str | None = None, analysed: bool = True, **changes: Any) -> TherapySession:
         """A registered session; `analysed`: completed, with analytics."""
-        session = await self.registry.register(some_session(new_id(), patient_code=patient, **changes))
+        given = {"patient_code": patient, "registered_at": datetime.now(UTC)} | changes
+        session = await self.registry.register(some_session(new_id(), **given))
         if analysed:
             await self.registry.note(session.session_id, SessionState.COMPLETED, progress=1.0)
             await self.repository.save(some_analytics(session.session_id))

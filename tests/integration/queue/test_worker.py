@@ -27,6 +27,7 @@ from domain.session import SessionState
 from tests.contracts.processing import Practice, Queue
 from tests.contracts.test_processing_queue import PATIENCE_S, QUICK, ended, submitted
 from tests.patience import eventually
+from tests.proxies import Proxy
 from tests.strategies import some_session
 
 
@@ -52,7 +53,7 @@ async def test_a_session_that_is_given_up_leaves_its_job_as_failed(queue: Queue,
     practice.errors[bad.session_id] = [InvalidRecording("a.c3d", "the file is truncated")]
     async with queue.working(practice, QUICK):
         await ended(practice, [good, bad])
-    rows = await told(fresh_engine, "SELECT lock, status::text, attempts FROM procrastinate_jobs ORDER BY id")
+    rows = await told(fresh_engine, "SELECT lock, status::text, attempts FROM procrastinate_jobs WHERE queue_name = 'sessions' ORDER BY id")
     assert rows == [(str(good.session_id), "succeeded", 1), (str(bad.session_id), "failed", 1)]
     known = await queue.registry.find(bad.session_id)
     assert known is not None
@@ -64,7 +65,7 @@ async def test_the_job_of_a_dead_worker_is_done_by_another(queue: Queue, fresh_e
     practice = Practice(queue.registry)
     [session] = await submitted(queue, 1)
     [(worker_id,)] = await told(fresh_engine, "SELECT worker_id FROM procrastinate_register_worker_v1()")
-    await told(fresh_engine, "SELECT procrastinate_fetch_job_v2(NULL, :worker_id)", worker_id=worker_id)
+    await told(fresh_engine, "SELECT procrastinate_fetch_job_v2(ARRAY['sessions'], :worker_id)", worker_id=worker_id)
     if dead == "worker without a sign of life":
         await told(fresh_engine, "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'")
     else:
@@ -72,7 +73,9 @@ async def test_the_job_of_a_dead_worker_is_done_by_another(queue: Queue, fresh_e
     async with queue.working(practice, QUICK, count=2):
         await ended(practice, [session])
     assert practice.attempts[session.session_id] == 1
-    assert await told(fresh_engine, "SELECT status::text, attempts FROM procrastinate_jobs") == [("succeeded", 2)]
+    assert await told(fresh_engine, "SELECT status::text, attempts FROM procrastinate_jobs WHERE queue_name = 'sessions'") == [
+        ("succeeded", 2)
+    ]
 
 
 async def test_a_session_whose_workers_all_die_is_given_up(queue: Queue, fresh_engine: AsyncEngine) -> None:
@@ -129,6 +132,27 @@ async def test_a_worker_comes_back_after_its_connections_were_ended(queue: Queue
     assert await queue.jobs.depth() == 0
 
 
+async def test_a_worker_without_a_database_waits_and_stops_when_it_is_told(
+    queue: Queue, queue_connections: QueueConnections, fresh_database_url: str
+) -> None:
+    practice = Practice(queue.registry)
+    async with Proxy.to_postgres(fresh_database_url) as proxy:
+        connections = QueueConnections(database_url=proxy.postgres_url(fresh_database_url), connect_s=1.0, statement_s=1.0, pool_wait_s=1.0)
+        worker = ProcrastinateWorker(connections, replace(QUICK, drain_s=0.5), stalled_s=1.5, kept_hours=24)
+        working = asyncio.create_task(worker.run(practice, stop=(stop := asyncio.Event())))
+        await ended(practice, await submitted(queue, 1))
+        proxy.answering.clear()
+        sessions = await submitted(queue, 1)
+        await asyncio.sleep(2.0)  # Whatever is asked meanwhile gets no answer.
+        proxy.answering.set()
+        await ended(practice, sessions)
+        proxy.answering.clear()
+        stop.set()
+        async with asyncio.timeout(30):
+            await working
+        proxy.answering.set()
+
+
 async def test_a_job_whose_end_could_not_be_written_is_ended_later(queue: Queue, fresh_engine: AsyncEngine) -> None:
     """The tables refuse to finish the job while it ends; its worker lives on, so nobody else will look for it."""
     practice = Practice(queue.registry, hold=asyncio.Event())
@@ -147,7 +171,7 @@ async def test_a_job_whose_end_could_not_be_written_is_ended_later(queue: Queue,
         await told(fresh_engine, "ALTER FUNCTION procrastinate_finish_job_gone RENAME TO procrastinate_finish_job_v1")
 
         async def status() -> list[tuple[Any, ...]]:
-            return await told(fresh_engine, "SELECT status::text FROM procrastinate_jobs")
+            return await told(fresh_engine, "SELECT status::text FROM procrastinate_jobs WHERE queue_name = 'sessions'")
 
         await eventually(status, lambda rows: rows == [("succeeded",)], within_s=PATIENCE_S)
     assert practice.attempts[session.session_id] == 2
@@ -166,16 +190,19 @@ async def test_a_worker_that_was_given_up_does_not_end_the_job_of_its_successor(
     try:
         await eventually(attempts, lambda number: number == 1, within_s=PATIENCE_S)
         # As another worker would have done, which now runs the job itself.
-        await told(fresh_engine, "SELECT procrastinate_retry_job_v2(id, now(), NULL, NULL, NULL) FROM procrastinate_jobs")
+        await told(
+            fresh_engine,
+            "SELECT procrastinate_retry_job_v2(id, now(), NULL, NULL, NULL) FROM procrastinate_jobs WHERE queue_name = 'sessions'",
+        )
         [(other,)] = await told(fresh_engine, "SELECT worker_id FROM procrastinate_register_worker_v1()")
-        [(fetched,)] = await told(fresh_engine, "SELECT (procrastinate_fetch_job_v2(NULL, :other)).id", other=other)
+        [(fetched,)] = await told(fresh_engine, "SELECT (procrastinate_fetch_job_v2(ARRAY['sessions'], :other)).id", other=other)
         assert fetched is not None
         assert practice.hold is not None
         practice.hold.set()
         await ended(practice, [session])
         stop.set()
         await working
-        rows = await told(fresh_engine, "SELECT status::text, worker_id FROM procrastinate_jobs")
+        rows = await told(fresh_engine, "SELECT status::text, worker_id FROM procrastinate_jobs WHERE queue_name = 'sessions'")
         assert rows == [("doing", other)]
     finally:
         stop.set()
@@ -231,7 +258,9 @@ async def test_a_job_that_names_no_session_fails_alone(queue: Queue, fresh_engin
     sessions = await submitted(queue, 2)
     async with queue.working(practice, QUICK):
         await ended(practice, sessions)
-    rows = await told(fresh_engine, "SELECT status::text, count(*) FROM procrastinate_jobs GROUP BY status ORDER BY 1")
+    rows = await told(
+        fresh_engine, "SELECT status::text, count(*) FROM procrastinate_jobs WHERE queue_name = 'sessions' GROUP BY status ORDER BY 1"
+    )
     assert sorted(rows) == [("failed", 2), ("succeeded", 2)]
 
 

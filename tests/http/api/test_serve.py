@@ -1,0 +1,112 @@
+"""`emg-sessions serve`, as a process."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+import socket
+import subprocess
+import time
+from urllib.parse import urlsplit
+
+import pytest
+
+from adapters.settings import Settings
+from tests.http.api.servers import served, start
+from tests.http.api.service import token
+
+
+def get(url: str, path: str, **headers: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+    try:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def test_it_prints_its_address_answers_and_ends_well(settings: Settings) -> None:
+    with served(settings) as url:
+        assert get(url, "/api/v1/sessions")[0] == 401
+        assert get(url, "/api/v1/sessions", Authorization=f"Bearer {token()}")[0] == 200
+
+
+def failed(process: subprocess.Popen[str]) -> tuple[int, str]:
+    try:
+        out, complaints = process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+    assert out == ""
+    return process.returncode, " ".join(complaints.split())
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.org"])
+def test_without_keys_it_refuses_to_listen_to_others(settings: Settings, host: str) -> None:
+    code, complaint = failed(start(settings.model_copy(update={"jwt_secret": None}), "--host", host))
+    assert code == 2
+    assert "set JWT_SECRET" in complaint
+
+
+def test_without_keys_it_says_so_and_answers_this_machine(settings: Settings) -> None:
+    process = start(settings.model_copy(update={"jwt_secret": None}))
+    assert process.stdout is not None
+    url = process.stdout.readline().strip()
+    assert get(url, "/api/v1/sessions")[0] == 200
+    assert get(url, "/api/v1/sessions", Host="evil.example")[0] == 403
+    process.send_signal(signal.SIGINT)
+    _, complaints = process.communicate(timeout=30)
+    assert process.returncode == 0, complaints
+    assert "no keys" in " ".join(complaints.split())
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "complaint"),
+    [
+        ("JWT_SECRET", "short", "JWT_SECRET: must have 32 bytes at least"),
+        ("JWT_JWKS_FILE", "/nowhere/keys.json", "JWT_JWKS_FILE: there is no JSON Web Key Set in it"),
+        ("JWT_JWKS_URL", "ftp://keys.example", "JWT_JWKS_URL: must be an https:// or http:// address"),
+        ("JWT_LEEWAY_S", "100000", "JWT_LEEWAY_S"),
+    ],
+)
+def test_wrong_keys_are_told_at_the_start(settings: Settings, variable: str, value: str, complaint: str) -> None:
+    code, complaints = failed(start(settings, **{variable: value}))
+    assert code == 2
+    assert complaint in complaints
+    assert "short" not in complaints
+
+
+def test_a_port_that_is_taken_is_told(settings: Settings) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        process = start(settings, "--port", str(taken.getsockname()[1]))
+        code, complaints = failed(process)
+    assert code == 2
+    assert "choose another with --host and --port" in complaints
+
+
+def test_a_client_that_goes_away_or_dawdles_harms_nobody(settings: Settings) -> None:
+    with served(settings) as url:
+        address = urlsplit(url)
+        assert address.hostname is not None
+        request = f"GET /api/v1/sessions/6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10/analytics HTTP/1.1\r\nHost: {address.netloc}\r\n"
+        with socket.create_connection((address.hostname, address.port or 0), timeout=10) as dawdler:
+            dawdler.sendall(request.encode())  # And never the end of it.
+            for _ in range(20):
+                with socket.create_connection((address.hostname, address.port or 0), timeout=10) as gone:
+                    gone.sendall(f"{request}Authorization: Bearer {token()}\r\n\r\n".encode())
+            deadline = time.monotonic() + 10
+            while get(url, "/api/v1/sessions", Authorization=f"Bearer {token()}")[0] != 200:
+                assert time.monotonic() < deadline
+
+
+def test_what_is_not_http_is_400_without_a_word_more(settings: Settings) -> None:
+    with served(settings) as url:
+        address = urlsplit(url)
+        assert address.hostname is not None
+        with socket.create_connection((address.hostname, address.port or 0), timeout=10) as client:
+            client.sendall(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
+            assert client.recv(1000).startswith(b"HTTP/1.1 400")
