@@ -40,11 +40,16 @@ export function figure(Bokeh, { height, xRange, yRange, xLabel, yLabel, tools = 
   return made;
 }
 
-// Shows figures, each in an element of its own, and resolves when they are drawn.
-export async function show(Bokeh, figures, elements) {
-  const page = new Bokeh.Document();
-  figures.forEach((made) => page.add_root(made));
-  elements.forEach((target) => target.replaceChildren());
-  await Bokeh.embed.add_document_standalone(page, elements[0], elements);
-  return page;
+// Figures in elements of their own. Shown anew, they take the place of those before, which are then let go of.
+export class Shown {
+  #page = null;
+
+  // Resolves when the figures are drawn.
+  async show(Bokeh, figures, elements) {
+    this.#page?.clear();
+    this.#page = new Bokeh.Document();
+    figures.forEach((made) => this.#page.add_root(made));
+    elements.forEach((target) => target.replaceChildren());
+    await Bokeh.embed.add_document_standalone(this.#page, elements[0], elements);
+  }
 }

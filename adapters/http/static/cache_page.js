@@ -1,7 +1,7 @@
 // How the cache does, as it happens: who answers reads, how far it is from the truth, and what it does when Redis fails.
 
 import { askJson } from "./api.js";
-import { bokeh, figure, show } from "./bokeh.js";
+import { bokeh, figure, Shown } from "./bokeh.js";
 import { announce, element, facts, heading, replace, table } from "./dom.js";
 import { bytes, count, moment, NOTHING, number, percent, plural } from "./format.js";
 import { colours, onThemeChange } from "./theme.js";
@@ -132,6 +132,7 @@ class Charts {
       element("figure", { class: "channel-plot", role: "group", "aria-label": "Milliseconds that Redis and PostgreSQL took, over the last minutes" }, this.places[0]),
       element("figure", { class: "channel-plot", role: "group", "aria-label": "Age of the heartbeat over the last minutes, and the bound beyond which nothing is read from Redis" }, this.places[1]),
     ]);
+    this.drawn = new Shown();
     this.shown = null;
     onThemeChange(() => { this.shown = null; });
   }
@@ -174,7 +175,7 @@ class Charts {
       second.add_layout(new Models.Span({ dimension: "width", location: bound_s, line_color: threshold, line_width: 2, line_dash: [7, 4] }));
       second.add_layout(new Models.Label({ x: 6, x_units: "screen", y: bound_s, y_offset: -18, text: `bound, ${number(bound_s, 2)} s`, text_color: threshold, text_font_size: "12px", text_font: "system-ui, sans-serif", background_fill_color: surface, background_fill_alpha: 0.8 }));
     }
-    await show(Bokeh, [first, second], this.places);
+    await this.drawn.show(Bokeh, [first, second], this.places);
     return { source, xRanges, latency, age };
   }
 }

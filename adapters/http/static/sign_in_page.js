@@ -14,7 +14,7 @@ export async function showPage(main) {
   const form = element("form", { class: "stack", onsubmit: submit }, [
     element("label", { for: "token" }, "Access token"),
     input,
-    element("p", { id: "token-help", class: "hint" }, "Paste the JSON Web Token that your administrator or your sign-in service gave you. It is kept in this tab alone, and forgotten when you close it."),
+    element("p", { id: "token-help", class: "hint" }, "Paste the JSON Web Token that your administrator or your sign-in service gave you (on a machine of your own, emg-sessions token makes one). It is kept in this tab alone, and forgotten when you close it."),
     wrong,
     element("button", { type: "submit", class: "button" }, "Sign in"),
   ]);

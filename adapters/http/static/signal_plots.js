@@ -1,6 +1,6 @@
 // The plots of a session: of each channel its signals, its contractions shaded, and its threshold as a line.
 
-import { bokeh, figure, show } from "./bokeh.js";
+import { bokeh, figure, Shown } from "./bokeh.js";
 import { milliseconds, number, seconds } from "./format.js";
 import { fetchWindow, laidOver } from "./signal_window.js";
 import { colours, onThemeChange } from "./theme.js";
@@ -18,6 +18,7 @@ export class SignalPlots {
     Object.assign(this, { id, channels, places, view, shown, scale, overview, onFetching });
     this.finer = null;
     this.plots = [];
+    this.drawn = new Shown();
     this.asked = null;
     view.listeners.add(() => this.#moved());
     onThemeChange(() => this.draw());
@@ -26,7 +27,7 @@ export class SignalPlots {
   async draw() {
     const Bokeh = await bokeh();
     this.plots = this.channels.map((channel) => this.#plot(Bokeh, channel));
-    await show(Bokeh, this.plots.map(({ made }) => made), this.places);
+    await this.drawn.show(Bokeh, this.plots.map(({ made }) => made), this.places);
     this.plots.forEach((plot) => this.#follow(plot));
   }
 

@@ -1,7 +1,7 @@
 // One patient: a metric over the sessions, drawn and as a table.
 
 import { askJson, trendsUrl } from "./api.js";
-import { bokeh, figure, show } from "./bokeh.js";
+import { bokeh, figure, Shown } from "./bokeh.js";
 import { announce, element, heading, replace, table } from "./dom.js";
 import { amplitudes, localMoment, milliseconds, moment, NOTHING, number, percent, plural, seconds } from "./format.js";
 import { estimatedBadge } from "./states.js";
@@ -54,7 +54,8 @@ export async function showPage(main, code) {
   ]), plot, points.length === 0 ? null : figures(trend, known, scale));
   announce(`${known.text} of patient ${code}`);
   if (drawn) {
-    const draw = () => drawTrend(place, trend, known, scale);
+    const shown = new Shown();
+    const draw = () => drawTrend(shown, place, trend, known, scale);
     onThemeChange(draw);
     await draw();
     plot.dataset.drawn = "true";
@@ -79,7 +80,7 @@ function legend({ channels }) {
   ])));
 }
 
-async function drawTrend(target, { channels }, known, { factor, axis }) {
+async function drawTrend(shown, target, { channels }, known, { factor, axis }) {
   const Bokeh = await bokeh();
   const { Models } = Bokeh;
   const { series } = colours();
@@ -101,7 +102,7 @@ async function drawTrend(target, { channels }, known, { factor, axis }) {
     made.line({ field: "x" }, { field: "y" }, { source, line_color: colour, line_width: 2, line_dash: DASHES[place % DASHES.length] });
     made.scatter({ field: "x" }, { field: "y" }, { source, marker: MARKERS[place % MARKERS.length], size: 9, fill_color: colour, line_color: colour });
   });
-  await show(Bokeh, [made], [target]);
+  await shown.show(Bokeh, [made], [target]);
 }
 
 function when({ recorded_at: recorded, registered_at: registered }) {
