@@ -37,7 +37,7 @@ export async function askJson(path, options) {
   return (await ask(path, options)).json();
 }
 
-export async function problemOf(response) {
+async function problemOf(response) {
   return problemFrom(response.status, await response.text());
 }
 

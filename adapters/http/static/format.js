@@ -85,6 +85,6 @@ export function amplitudes(largest, unit) {
   return { factor: 10 ** -exponent, label, declared: unit !== null };
 }
 
-export function superscript(value) {
+function superscript(value) {
   return String(value).split("").map((character) => SUPERSCRIPTS[character]).join("");
 }

@@ -1,6 +1,6 @@
 // One session: what became of its recording, its signals, and what the analysis found.
 
-import { ask, askJson, ProblemError, sessionUrl } from "./api.js";
+import { ask, ProblemError, sessionUrl } from "./api.js";
 import { announce, element, facts, heading, replace } from "./dom.js";
 import { firstRequests } from "./first_requests.js";
 import { follow, isDone } from "./follow.js";

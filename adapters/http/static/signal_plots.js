@@ -165,7 +165,7 @@ export class SignalPlots {
 const isNarrow = () => window.matchMedia("(max-width: 40em)").matches;
 export const isTouched = () => window.matchMedia("(pointer: coarse)").matches;
 
-export function kindsOf(shown) {
+function kindsOf(shown) {
   return ["raw", "activated", "envelope"].filter((kind) => shown[kind]);
 }
 
