@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Without a browser the tests of the dashboard are skipped, and say so; CI installs one.
+CHROMIUM := $(shell for name in chromium chromium-browser google-chrome google-chrome-stable; do command -v $$name && break; done)
+export TEST_BROWSER ?= $(or $(CHROMIUM),skip)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check fast-check format lock bench clean
@@ -38,6 +41,7 @@ bench: $(INSTALLED)  ## Measure the analysis, cached reads beside their peers, a
 	$(BIN)/python benchmarks/redis_outage.py
 	$(BIN)/python benchmarks/http_hot_route.py
 	$(BIN)/python benchmarks/signals.py
+	$(BIN)/python benchmarks/session_page.py
 
 lock: $(INSTALLED)  ## Renew requirements.lock, and the service's part of it, from pyproject.toml (needs the package index)
 	$(BIN)/python -m pip install --quiet uv

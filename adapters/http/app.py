@@ -16,10 +16,11 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters.http import analytics, batch, events, health, patients, sessions, signals, uploads, webhooks
+from adapters.http import analytics, batch, dashboard, events, health, patients, sessions, signals, uploads, webhooks
 from adapters.http.access import Authentication, LoopbackOnly, comes_from_elsewhere
 from adapters.http.analytics import AnalyticsAnswers, AnalyticsFastPath
 from adapters.http.bodies import BodyLimits, BodyRefused, answer_refused
+from adapters.http.dashboard import Dashboard
 from adapters.http.events import EventStreams
 from adapters.http.needs import HttpNeeds, Needed, OpenNeeds, resolved
 from adapters.http.observation import HttpMeter, Observation
@@ -44,6 +45,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     uploads.router,
     webhooks.router,
     health.router,
+    dashboard.router,
 )  # fmt: skip
 """All routes. Within a router the first that matches answers, and so among routers."""
 
@@ -119,6 +121,7 @@ def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
     app.state.policy = policy
     app.state.representations = representations
     app.state.signal_forms = SignalForms()
+    app.state.dashboard = Dashboard()
     app.state.event_streams = EventStreams(policy)
     app.state.authentication = Authentication(Tokens(policy.access) if policy.access.has_keys else None)
     answer_errors(app, [route for router in ROUTERS for route in router.routes])

@@ -280,6 +280,16 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         """How the cache does now."""
         return await look_at_health(self._server, self._relay.keys, self._policy, self.stats)
 
+    def bounds(self) -> dict[str, int | float]:
+        """What is promised and what is held in this process, with the bounds of both; by name, units last."""
+        return {
+            "staleness_bound_s": self._policy.heartbeat_s,
+            "ttl_hours": self._policy.ttl_s / 3600.0,
+            "near_entries": len(self._near),
+            "near_entries_max": self._policy.near_entries_max,
+            "near_bytes": self._near.bytes_held,
+        }
+
     async def contents(self) -> CacheContents | Unavailable:
         """What is stored, and what all processes counted; with this process's counts added first."""
         keys = self._relay.keys

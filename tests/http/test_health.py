@@ -10,6 +10,12 @@ from tests.http.serving import Served, bearer, event_of, problem_of, served
 from tests.patience import eventually
 from tests.servers import OwnRedis, OwnServer
 
+BOUNDS = {"staleness_bound_s", "ttl_hours", "near_entries", "near_entries_max", "near_bytes"}
+COUNTS = {
+    "near_hits", "hits", "absent_hits", "followed", "coalesced", "misses", "bypasses", "stale_answers", "fills", "bytes_stored",
+    "invalidations", "invalidations_lost",
+}  # fmt: skip
+
 
 async def health(service: Served) -> dict[str, dict[str, object]]:
     """What /health says; always 200."""
@@ -31,7 +37,7 @@ async def test_all_is_well(settings_for: MakeSettings) -> None:
         assert all(part.get("since") is None and part.get("reason") is None for part in parts.values())
         facts = parts["cache"]["facts"]
         assert isinstance(facts, dict)
-        assert set(facts) == {"server", "breaker", "heartbeat_age_s", "round_trip_ms", "hit_rate"}
+        assert set(facts) == {"server", "breaker", "heartbeat_age_s", "round_trip_ms", "hit_rate"} | BOUNDS | COUNTS
         assert facts["breaker"] == "closed"
         assert (await service.client.get("/health/ready")).status_code == 200
         assert (await service.client.get("/health/live")).status_code == 200

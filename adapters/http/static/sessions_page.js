@@ -1,0 +1,149 @@
+// All sessions, newest first, with their states as they change; and the place where recordings are dropped.
+
+import { askJson, sessionsUrl } from "./api.js";
+import { announce, element, heading, replace, table } from "./dom.js";
+import { isDone } from "./follow.js";
+import { duration, localMoment, moment, NOTHING, percent, plural } from "./format.js";
+import { estimatedBadge, stateBadge, stateWord } from "./states.js";
+import { uploadPanel } from "./upload_panel.js";
+
+const PAGE = 50;
+const LOOK_AGAIN_MS = 1500;
+const LOOK_AGAIN_IDLE_MS = 15000;
+
+export async function showPage(main) {
+  const query = new URLSearchParams(window.location.search);
+  const wanted = { patient_code: query.get("patient") ?? "", state: query.get("state") ?? "" };
+  const list = element("div", { class: "list", "aria-busy": "true" }, element("p", { class: "hint" }, "Loading sessions …"));
+  const more = element("button", { type: "button", class: "button button-quiet", hidden: true, onclick: () => showMore() }, "Show older sessions");
+  const sessions = new Map();
+  let cursor = null;
+  let states = new Map();
+
+  replace(main,
+    element("div", { class: "page-head" }, heading("Sessions")),
+    uploadPanel(refresh),
+    element("section", { class: "card", "aria-labelledby": "list-title" }, [
+      element("div", { class: "card-head" }, [element("h2", { id: "list-title" }, "Recordings"), filters(wanted)]),
+      list,
+      more,
+    ]));
+
+  const page = await fetchPage();
+  cursor = page.next_cursor;
+  show();
+  watch();
+
+  async function fetchPage(after) {
+    const asked = { limit: PAGE, ...Object.fromEntries(Object.entries(wanted).filter(([, value]) => value)) };
+    const answer = await askJson(sessionsUrl(after ? { ...asked, cursor: after } : asked));
+    if (!after) {
+      // Whatever was erased meanwhile is no longer among the newest.
+      const oldest = answer.sessions.at(-1)?.registered_at ?? "";
+      for (const [id, session] of sessions) {
+        if (answer.next_cursor === null || session.registered_at >= oldest) {
+          sessions.delete(id);
+        }
+      }
+    }
+    answer.sessions.forEach((session) => sessions.set(session.id, session));
+    return answer;
+  }
+
+  async function refresh() {
+    await fetchPage();
+    show();
+  }
+
+  async function showMore() {
+    const answer = await fetchPage(cursor);
+    cursor = answer.next_cursor;
+    show();
+    announce(`${plural(sessions.size, "session")} shown`);
+  }
+
+  function show() {
+    const rows = [...sessions.values()].sort((one, other) => (one.registered_at < other.registered_at ? 1 : -1));
+    tellChanges(rows);
+    list.setAttribute("aria-busy", "false");
+    more.hidden = cursor === null;
+    keepingFocus(list, () => replace(list, rows.length > 0 ? sessionsTable(rows) : empty(wanted)));
+  }
+
+  function tellChanges(rows) {
+    const changed = rows.filter(({ id, state }) => states.has(id) && states.get(id) !== state);
+    states = new Map(rows.map(({ id, state }) => [id, state]));
+    if (changed.length > 0) {
+      announce(changed.map((session) => `${session.file_name}: ${stateWord(session.state)}`).join(". "));
+    }
+  }
+
+  async function watch() {
+    for (;;) {
+      const unfinished = [...sessions.values()].some(({ state }) => !isDone(state));
+      await new Promise((resolve) => { window.setTimeout(resolve, unfinished ? LOOK_AGAIN_MS : LOOK_AGAIN_IDLE_MS); });
+      if (document.visibilityState === "visible") {
+        await refresh().catch(() => {}); // The list stays as it was; the next look may succeed.
+      }
+    }
+  }
+}
+
+// Rows are drawn anew; whoever stood on a link in one of them still does.
+function keepingFocus(list, redraw) {
+  const href = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  redraw();
+  if (href !== null) {
+    list.querySelector(`a[href="${CSS.escape(href)}"]`)?.focus();
+  }
+}
+
+function filters(wanted) {
+  return element("form", { class: "filters", method: "get", action: "/", onchange: (event) => event.currentTarget.requestSubmit() }, [
+    element("label", { for: "filter-patient" }, "Patient"),
+    element("input", { id: "filter-patient", name: "patient", value: wanted.patient_code, placeholder: "all", autocomplete: "off", maxlength: 100, size: 10 }),
+    element("label", { for: "filter-state" }, "State"),
+    element("select", { id: "filter-state", name: "state" }, ["", "received", "processing", "completed", "failed"].map((state) =>
+      element("option", { value: state, selected: state === wanted.state }, state === "" ? "all" : stateWord(state)))),
+  ]);
+}
+
+function empty(wanted) {
+  if (wanted.patient_code || wanted.state) {
+    return element("div", { class: "empty" }, [
+      element("p", { class: "empty-title" }, "No session is like that"),
+      element("p", {}, ["Choose another patient or state, or ", element("a", { href: "/" }, "show all sessions"), "."]),
+    ]);
+  }
+  return element("div", { class: "empty" }, [
+    element("p", { class: "empty-title" }, "No sessions yet"),
+    element("p", {}, "Drop a C3D recording into the field above, or choose a file there. It is analysed at once, and its session appears here."),
+  ]);
+}
+
+function sessionsTable(rows) {
+  return table("Sessions, newest first", [
+    { head: "Recorded", cell: (session) => element("a", { href: `/sessions/${session.id}`, class: "row-link" }, [
+      session.recorded_at === null ? `Arrived ${moment(session.registered_at)}` : localMoment(session.recorded_at),
+      element("span", { class: "under" }, session.file_name),
+    ]) },
+    { head: "Patient", cell: ({ patient_code: code }) =>
+      (code === null ? NOTHING : element("a", { href: `/patients/${encodeURIComponent(code)}` }, code)) },
+    { head: "State", cell: (session) => [stateBadge(session), session.failure === null ? null : element("span", { class: "under" }, session.failure)] },
+    { head: "Length", number: true, cell: ({ analytics }) => duration(analytics?.duration_s) },
+    { head: "Good contractions", number: true, cell: ({ analytics }) => goodOfAll(analytics) },
+    { head: "Compliance", number: true, cell: ({ analytics }) => [
+      element("span", { class: "figure" }, percent(analytics?.overall_compliance)),
+      analytics?.channels.some(({ mvc_source: source }) => source === "estimated") ? estimatedBadge(true) : null,
+    ] },
+  ], rows, { captionHidden: true });
+}
+
+function goodOfAll(analytics) {
+  if (!analytics) {
+    return NOTHING;
+  }
+  const sum = (name) => analytics.channels.reduce((total, channel) => total + channel[name], 0);
+  return `${sum("good_contractions")} of ${sum("contractions")}`;
+}
+

@@ -1,0 +1,175 @@
+"""The pages as people see them: what they show, at every width, in light and dark, and by keyboard alone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.conftest import PATIENT
+from tests.browser.dashboard import Dashboard, Watched, distinct_colours, faint_texts, overflow_px, synthetic
+
+EVERYWHERE = [("phone", "light"), ("phone", "dark"), ("tablet", "light"), ("desktop", "light"), ("desktop", "dark")]
+WINDOW_BYTES_MAX = 200_000
+
+
+@pytest.mark.parametrize("context", EVERYWHERE, indirect=True, ids="-".join)
+async def test_every_page_fits_and_can_be_read_at_every_width_in_light_and_dark(
+    visit: Watched, session: str, request: pytest.FixtureRequest
+) -> None:
+    width, colours = request.node.callspec.params["context"]
+    pages = {
+        "sessions": "/",
+        "session": f"/sessions/{session}",
+        "patients": "/patients",
+        "trends": f"/patients/{PATIENT}",
+        "cache": "/cache",
+    }
+    for name, path in pages.items():
+        page = await visit.open(path, drawn=name in ("session", "trends", "cache"))
+        await page.evaluate("() => document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        await visit.picture(f"{name}-{width}-{colours}")
+        assert await overflow_px(page) == 0, f"{name} scrolls sideways"
+        assert await faint_texts(page) == [], name
+        ground = await page.evaluate("() => getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+        assert (max(ground) < 64) is (colours == "dark")
+
+
+async def test_a_session_shows_signals_contractions_thresholds_and_figures(visit: Watched, session: str) -> None:
+    page = await visit.open(f"/sessions/{session}", drawn=True)
+    plots = page.locator(".plot")
+    await expect(plots).to_have_count(2)
+    for place in await plots.all():
+        assert await distinct_colours(place) > 5
+    await expect(page.get_by_role("group", name=re.compile("CH1: [0-9]+ contractions, [0-9]+ of them good.*MVC estimated"))).to_be_visible()
+    metrics = page.get_by_role("table", name="Metrics by channel")
+    for text in ("RMS", "Median frequency (Hz)", "Time under tension", "MVC"):
+        await expect(metrics.get_by_text(text, exact=False).first).to_be_visible()
+    await expect(metrics.get_by_text("estimated from this recording").first).to_be_visible()
+
+
+async def test_zooming_fetches_a_finer_window_just_in_time_and_none_is_large(visit: Watched, session: str) -> None:
+    page = await visit.open(f"/sessions/{session}", drawn=True)
+    before = len(visit.signal_answers)
+    async with page.expect_response(re.compile("/signals/.*start_s=")):
+        await page.get_by_role("button", name="Zoom in").click()
+    await expect(page.get_by_text("7.50 to 22.50 s")).to_be_visible()
+    async with page.expect_response(re.compile("/signals/.*start_s=")):
+        await drag_over(page)
+    await expect(page.get_by_text("7.50 to 22.50 s")).to_have_count(0)
+    assert len(visit.signal_answers) >= before + 2
+    assert max([len(await answer.body()) for answer in visit.signal_answers]) <= WINDOW_BYTES_MAX
+    await page.get_by_role("button", name="Whole recording").click()
+    await expect(page.get_by_text("whole recording, 30")).to_be_visible()
+
+
+async def drag_over(page: Page) -> None:
+    """Drags over the middle of the first plot."""
+    box = await page.locator(".plot").first.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    await page.mouse.move(x - 60, y)
+    await page.mouse.down()
+    await page.mouse.move(x, y, steps=4)
+    await page.mouse.move(x + 60, y, steps=4)
+    await page.mouse.up()
+
+
+async def test_what_is_drawn_can_be_chosen_and_a_contraction_be_shown(visit: Watched, session: str) -> None:
+    page = await visit.open(f"/sessions/{session}", drawn=True)
+    async with page.expect_response(re.compile("/signals/.*kind=activated")):
+        await page.get_by_label("Activity signal").check()
+    await page.get_by_label("Raw").uncheck()
+    await page.evaluate("() => document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    async with page.expect_response(re.compile("/signals/.*start_s=")):
+        await page.get_by_role("button", name="Show contraction 2 of CH1 in the plots").click()
+    assert await distinct_colours(page.locator(".plot").first) > 5
+
+
+async def test_a_whole_visit_by_keyboard_alone(visit: Watched, session: str) -> None:
+    page = await visit.open(f"/?patient={PATIENT}")
+    await page.wait_for_selector("tbody tr")
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    await expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("main")).to_be_focused()
+    link = page.locator(f'a[href="/sessions/{session}"]')
+    await tab_to(page, "a[href^='/sessions/']")
+    outline = await page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid", "what has the focus is seen"
+    await link.focus()
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("[data-drawn]", state="attached")
+    await tab_to(page, ".channel-plot")
+    async with page.expect_response(re.compile("/signals/.*start_s=")):
+        await page.keyboard.press("+")
+    await expect(page.locator(".window-text")).to_have_text("7.50 to 22.50 s")
+    await page.keyboard.press("ArrowRight")
+    await expect(page.locator(".window-text")).to_have_text("11.25 to 26.25 s")
+    await page.keyboard.press("0")
+    await expect(page.locator(".window-text")).to_contain_text("whole recording")
+    await expect(page.locator("#announcements")).to_contain_text("whole recording")
+
+
+async def tab_to(page: Page, selector: str) -> None:
+    """Presses Tab until something has the focus; fails if it cannot be reached."""
+    for _ in range(40):
+        await page.keyboard.press("Tab")
+        if await page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+            return
+    raise AssertionError(f"{selector} cannot be reached by keyboard")
+
+
+async def test_trends_follow_a_metric_and_say_that_mvc_is_estimated(visit: Watched, session: str) -> None:
+    page = await visit.open(f"/patients/{PATIENT}", drawn=True)
+    assert await distinct_colours(page.locator(".plot")) > 3
+    await expect(page.get_by_text("estimated from the same recording")).to_be_visible()
+    await page.get_by_label("Metric").select_option("Median frequency")
+    await expect(page.get_by_role("heading", name="Median frequency").first).to_be_visible()
+    await page.wait_for_selector("[data-drawn]", state="attached")
+    await expect(page.get_by_role("table").locator("tbody tr")).to_have_count(2)
+    await page.get_by_role("link", name="9 Mar 2026, 10:11").click()
+    await page.wait_for_url(f"**/sessions/{session}")
+
+
+async def test_the_cache_page_shows_tiers_hit_rate_latency_staleness_and_breaker(visit: Watched, session: str) -> None:
+    await visit.open(f"/sessions/{session}", drawn=True)
+    page = await visit.open("/cache", drawn=True)
+    for text in ("hit rate", "Process memory", "Redis", "PostgreSQL, and stored", "Heartbeat", "of 2 s allowed", "Closed. Redis is asked."):
+        await expect(page.get_by_text(text, exact=False).first).to_be_visible()
+    await expect(page.locator(".big-figure")).to_contain_text("%")
+    assert await distinct_colours(page.locator(".plot").first) > 2
+
+
+async def test_what_does_not_exist_is_told_in_a_sentence(visit: Watched) -> None:
+    page = await visit.open(f"/sessions/{uuid4()}")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("There is no such session")
+    await expect(page.get_by_text("It may have been erased")).to_be_visible()
+    page = await visit.open("/sessions/nothing-like-an-id")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("This is no session id")
+    page = await visit.open("/patients/P999")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("There is no such patient")
+
+
+async def test_a_list_without_sessions_says_what_to_do(visit: Watched) -> None:
+    page = await visit.open("/?patient=P998")
+    await expect(page.get_by_text("No session is like that")).to_be_visible()
+
+
+async def test_a_session_is_erased_after_a_question(visit: Watched, dashboard: Dashboard, erasable: bytes) -> None:
+    session = await dashboard.analysed(erasable, "P102", "erasable.c3d")
+    page = await visit.open(f"/sessions/{session}", drawn=True)
+    await page.get_by_role("button", name="Erase this session").click()
+    await page.get_by_role("button", name="Erase it").click()
+    await page.wait_for_url("**/")
+    await page.wait_for_selector("tbody tr")
+    await expect(page.get_by_text("erasable.c3d")).to_have_count(0)
+
+
+@pytest.fixture
+def erasable(tmp_path: Path) -> bytes:
+    return synthetic(tmp_path, 99, duration_s=5.0)

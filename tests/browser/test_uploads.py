@@ -1,0 +1,96 @@
+"""Recordings that are dropped and chosen, and what the page says of them meanwhile."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.dashboard import Watched, distinct_colours, synthetic
+
+REAL = sorted((Path(__file__).parents[2] / ".." / "shared" / "recordings").resolve().glob("*.c3d"))
+
+
+@pytest.fixture
+def recording(tmp_path: Path, request: pytest.FixtureRequest) -> bytes:
+    """A recording that no other test uploads."""
+    return synthetic(tmp_path, sum(request.node.name.encode()), duration_s=12.0)
+
+
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.skipif(not REAL, reason="no real recordings are at hand"))])
+def chosen(recording: bytes, request: pytest.FixtureRequest) -> bytes:
+    """A synthetic recording, and a real one."""
+    return REAL[0].read_bytes() if request.param else recording
+
+
+async def drop(page: Page, name: str, content: bytes) -> None:
+    """Drops a file onto the page, as the browser does it when somebody drags one from a folder."""
+    await page.evaluate(
+        """([name, content]) => {
+          const bytes = Uint8Array.from(atob(content), (character) => character.charCodeAt(0));
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File([bytes], name));
+          for (const kind of ["dragover", "drop"]) document.querySelector(".drop-zone").dispatchEvent(
+            new DragEvent(kind, {bubbles: true, cancelable: true, dataTransfer}));
+        }""",
+        [name, base64.b64encode(content).decode()],
+    )
+
+
+async def test_a_chosen_recording_is_analysed_before_ones_eyes_and_its_session_is_drawn(visit: Watched, chosen: bytes) -> None:
+    page = await visit.open("/")
+    said: list[str] = []
+
+    def hear(text: str) -> None:
+        said.append(text)
+
+    await page.expose_function("said", hear)
+    await page.evaluate(
+        """() => new MutationObserver((changes) => changes.forEach(({target}) => said(target.textContent)))
+          .observe(document.querySelector(".uploads"), {subtree: true, childList: true, characterData: true})"""
+    )
+    await page.get_by_label("Patient code").fill("P100")
+    async with page.expect_file_chooser() as choosing:
+        await page.get_by_text("Choose files").click()
+    await (await choosing.value).set_files({"name": "chosen.c3d", "mimeType": "application/octet-stream", "buffer": chosen})
+    row = page.locator(".upload-row")
+    await expect(row.get_by_text("Analysed")).to_be_visible(timeout=60_000)
+    assert any("Sending" in text for text in said)
+    await expect(page.locator("#announcements")).to_contain_text("Analysed")
+    await row.get_by_role("link").click()
+    await page.wait_for_selector("[data-drawn]", state="attached")
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("Session of")
+    for place in await page.locator(".plot").all():
+        assert await distinct_colours(place) > 5
+    await expect(page.get_by_text("MVC estimated").first).to_be_visible()
+    await expect(page.get_by_text("estimated from this recording").first).to_be_visible()
+
+
+async def test_a_dropped_recording_appears_in_the_list_and_a_second_time_it_is_known(visit: Watched, recording: bytes) -> None:
+    page = await visit.open("/")
+    await page.get_by_label("Patient code").fill("P101")
+    await drop(page, "dropped.c3d", recording)
+    await expect(page.locator(".upload-row").get_by_text("Analysed")).to_be_visible(timeout=60_000)
+    await expect(page.get_by_role("row").filter(has_text="dropped.c3d")).to_contain_text("Analysed")
+    await drop(page, "again.c3d", recording)
+    await expect(page.get_by_text("This recording was received before")).to_be_visible()
+
+
+async def test_a_file_that_is_no_recording_says_why(visit: Watched) -> None:
+    page = await visit.open("/")
+    await drop(page, "notes.txt", b"hello")
+    await expect(page.get_by_text("Only files whose names end in .c3d are recordings")).to_be_visible()
+    await drop(page, "<i>broken.c3d", b"\x02P" + bytes(2000))
+    refused = page.locator(".upload-row.is-refused").filter(has_text="<i>broken.c3d")
+    await expect(refused).to_be_visible(timeout=60_000)
+    await expect(refused).not_to_contain_text("Traceback")
+
+
+async def test_a_patient_code_with_a_wrong_form_sends_nothing(visit: Watched, recording: bytes) -> None:
+    page = await visit.open("/")
+    await page.get_by_label("Patient code").fill("Ms. Jane Doe")
+    await drop(page, "a.c3d", recording)
+    await expect(page.locator("#announcements")).to_contain_text("Nothing was uploaded")
+    await expect(page.locator(".upload-row")).to_have_count(0)
