@@ -125,6 +125,7 @@ def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
     app.state.event_streams = EventStreams(policy)
     app.state.authentication = Authentication(Tokens(policy.access) if policy.access.has_keys else None)
     answer_errors(app, [route for router in ROUTERS for route in router.routes])
+    app.add_exception_handler(404, dashboard.no_such_page)
     app.add_exception_handler(BodyRefused, answer_refused)
     for router in ROUTERS:
         app.include_router(router)

@@ -67,6 +67,15 @@ async def _page(request: Request) -> Response:
     return dashboard.page(request.scope["route"].path, request.headers.get("if-none-match", ""))
 
 
+async def no_such_page(request: Request, _: Exception) -> Response:
+    """What is answered where no route is: a page that says so to whoever looks with a browser, a problem to everybody else."""
+    if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        dashboard: Dashboard = request.app.state.dashboard
+        page = dashboard.page("/sign-in", "")
+        return Response(page.body, 404, headers={"Cache-Control": "no-store"}, media_type="text/html")
+    return Problem(Kind("", 404, "Not Found")).response()
+
+
 for _path in _PAGES:
     router.add_api_route(_path, _page, methods=["GET", "HEAD"])
 

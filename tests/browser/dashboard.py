@@ -61,11 +61,17 @@ class Dashboard:
 
     address: str
 
-    async def analysed(self, recording: bytes, patient: str, name: str = "a.c3d") -> str:
-        """Uploads a recording and waits until it is analysed; its session."""
-        async with httpx.AsyncClient(base_url=self.address, timeout=30, trust_env=False) as client:
+    async def uploaded(self, recording: bytes, patient: str, name: str = "a.c3d") -> str:
+        """Uploads a recording; its session."""
+        async with self._client() as client:
             answer = await client.post("/api/v1/recordings", data={"patient": patient}, files={"file": (name, recording)})
             session: str = answer.json()["session_id"]
+            return session
+
+    async def analysed(self, recording: bytes, patient: str, name: str = "a.c3d") -> str:
+        """Uploads a recording and waits until it is analysed; its session."""
+        session = await self.uploaded(recording, patient, name)
+        async with self._client() as client:
 
             async def state() -> str:
                 found: str = (await client.get(f"/api/v1/sessions/{session}")).json()["state"]
@@ -73,6 +79,9 @@ class Dashboard:
 
             await eventually(state, lambda now: now == "completed", within_s=60)
         return session
+
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.address, timeout=30, trust_env=False)
 
 
 @dataclass

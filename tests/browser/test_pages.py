@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 import re
+import sys
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,6 +15,7 @@ from playwright.async_api import Page, expect
 
 from tests.browser.conftest import PATIENT
 from tests.browser.dashboard import Dashboard, Watched, distinct_colours, faint_texts, overflow_px, synthetic
+from tests.patience import eventually
 
 EVERYWHERE = [("phone", "light"), ("phone", "dark"), ("tablet", "light"), ("desktop", "light"), ("desktop", "dark")]
 WINDOW_BYTES_MAX = 200_000
@@ -151,6 +156,8 @@ async def test_what_does_not_exist_is_told_in_a_sentence(visit: Watched) -> None
     await expect(page.get_by_text("It may have been erased")).to_be_visible()
     page = await visit.open("/sessions/nothing-like-an-id")
     await expect(page.get_by_role("heading", level=1)).to_have_text("This is no session id")
+    page = await visit.open("/no/such/page")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
     page = await visit.open("/patients/P999")
     await expect(page.get_by_role("heading", level=1)).to_have_text("There is no such patient")
 
@@ -160,8 +167,49 @@ async def test_a_list_without_sessions_says_what_to_do(visit: Watched) -> None:
     await expect(page.get_by_text("No session is like that")).to_be_visible()
 
 
-async def test_a_session_is_erased_after_a_question(visit: Watched, dashboard: Dashboard, erasable: bytes) -> None:
-    session = await dashboard.analysed(erasable, "P102", "erasable.c3d")
+async def test_a_session_that_is_being_processed_shows_its_plots_by_itself_when_it_is_done(
+    visit: Watched, dashboard: Dashboard, another: bytes
+) -> None:
+    page = await visit.open(f"/sessions/{await dashboard.uploaded(another, 'P103', 'watched.c3d')}")
+    await page.wait_for_selector("[data-drawn]", state="attached", timeout=60_000)
+    assert await distinct_colours(page.locator(".plot").first) > 5
+
+
+async def test_a_session_without_a_kept_recording_shows_its_figures_and_says_why_there_are_no_signals(
+    visit: Watched, session: str, data_dir: Path, another: bytes, tmp_path: Path
+) -> None:
+    found = await processed(data_dir, tmp_path / "synthetic.c3d")
+    page = await visit.open(f"/sessions/{found}")
+    await expect(page.get_by_text("The signals cannot be shown")).to_contain_text("was processed from a file and not kept")
+    await expect(page.get_by_role("table", name="Metrics by channel")).to_be_visible()
+
+
+async def processed(data_dir: Path, recording: Path) -> str:
+    """A session that `emg-sessions process` made; its id."""
+    program = Path(sys.executable).with_name("emg-sessions")
+    environment = os.environ | {"DATA_DIR": str(data_dir), "ANALYSIS_PROCESSES": "1"}
+    for name in ("DATABASE_URL", "REDIS_URL", "STORAGE", "CACHE"):
+        environment.pop(name, None)
+    process = await asyncio.create_subprocess_exec(
+        program, "process", "--json", str(recording), env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    told, complaint = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, complaint.decode()
+    found: str = json.loads(told)["session_id"]
+    return found
+
+
+async def test_plots_follow_the_system_from_light_to_dark(visit: Watched, session: str) -> None:
+    page = await visit.open(f"/sessions/{session}", drawn=True)
+    place = page.locator(".plot").first
+    light = await place.screenshot()
+    await page.emulate_media(color_scheme="dark")
+    await eventually(place.screenshot, lambda now: now != light)
+    assert await distinct_colours(place) > 5
+
+
+async def test_a_session_is_erased_after_a_question(visit: Watched, dashboard: Dashboard, another: bytes) -> None:
+    session = await dashboard.analysed(another, "P102", "erasable.c3d")
     page = await visit.open(f"/sessions/{session}", drawn=True)
     await page.get_by_role("button", name="Erase this session").click()
     await page.get_by_role("button", name="Erase it").click()
@@ -171,5 +219,6 @@ async def test_a_session_is_erased_after_a_question(visit: Watched, dashboard: D
 
 
 @pytest.fixture
-def erasable(tmp_path: Path) -> bytes:
-    return synthetic(tmp_path, 99, duration_s=5.0)
+def another(tmp_path: Path, request: pytest.FixtureRequest) -> bytes:
+    """A recording that no other test has."""
+    return synthetic(tmp_path, sum(request.node.name.encode()), duration_s=5.0)

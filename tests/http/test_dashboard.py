@@ -65,6 +65,12 @@ async def test_what_is_not_a_file_of_the_dashboard_is_a_404_with_a_sentence(serv
         assert (await service.client.get(path)).status_code == 404
 
 
+async def test_where_no_route_is_a_browser_gets_a_page_and_everybody_else_a_problem(service: Served) -> None:
+    page = await service.client.get("/no/such/page", headers={"accept": "text/html,*/*;q=0.8"})
+    assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert problem_of(await service.client.get("/no/such/page"), 404) == "about:blank"
+
+
 async def test_no_page_runs_a_script_of_its_own_or_of_others(service: Served) -> None:
     for path in PAGES:
         page = await service.client.get(path)

@@ -18,9 +18,13 @@ async function start() {
   const main = document.getElementById("main");
   const path = window.location.pathname;
   const page = PAGES.find(({ pattern }) => pattern.test(path));
+  offerSignOut();
+  if (page === undefined) {
+    showProblem(main, new ProblemError(404, "There is no such page", "The address may be mistyped, or of a page that is no more."));
+    return;
+  }
   document.title = `${page.title} · Emg-Sessions`;
   document.querySelector(`nav a[data-page="${page.name}"]`)?.setAttribute("aria-current", "page");
-  offerSignOut();
   try {
     const { showPage } = await page.load();
     await showPage(main, ...page.pattern.exec(path).slice(1).map(decodeURIComponent));
@@ -36,6 +40,7 @@ function showProblem(main, error) {
   }
   const title = known ? error.title : "This page could not be shown";
   const detail = known ? error.sentence : "Something unforeseen happened in this page. Load it again; if that does not help, tell the operator.";
+  document.title = `${title} · Emg-Sessions`;
   replace(main, element("section", { class: "card problem", role: "alert" }, [
     element("h1", {}, title),
     element("p", {}, detail),
