@@ -173,7 +173,8 @@ class ObstoreRecordingStore(RecordingStore):
         for above in path.parents:
             if above == root:
                 return
-            if above.exists() and not above.is_dir():
+            # Asked once: a folder that was there may be gone by the second question, when the last recording in it left.
+            if above.is_file():
                 raise InvalidRecordingKey(f"{shown(key)} lies below a recording")
 
     def _download(self, key: str, path: Path, stop: threading.Event) -> None:

@@ -68,14 +68,17 @@ class NearCache:
 
     def trusted(self, session_id: SessionId, at_least: int | None) -> NearCopy | None:
         """A copy that may be served without asking anybody."""
-        copy = self._copies.get(session_id)
+        copy = self.held(session_id)
         if copy is None or self._clock() >= copy.trusted_until_s or copy.entry.version < (at_least or 0):
             return None
         return copy
 
     def held(self, session_id: SessionId) -> NearCopy | None:
         """A copy of whatever age, for when there is nothing better."""
-        return self._copies.get(session_id)
+        try:
+            return self._copies[session_id]
+        except KeyError:  # Half the price of cachetools' get(), which looks twice.
+            return None
 
     def same(self, entry: Entry) -> NearCopy | None:
         """The copy of just this entry, if there is one: same version, same epoch, same filling."""
