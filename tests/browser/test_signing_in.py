@@ -13,14 +13,19 @@ from tests.browser.dashboard import Watched, served
 from tests.http.serving import JWT_SECRET, token
 
 
-@pytest.fixture
-async def keyed(context: BrowserContext, session: str, data_dir: Path) -> AsyncIterator[Watched]:
-    """A page of a second service over the same data, which has keys."""
+@pytest.fixture(scope="module")
+async def address(session: str, data_dir: Path) -> AsyncIterator[str]:
+    """A second service over the same data, which has keys."""
     async with served(data_dir, "--no-worker", JWT_SECRET=JWT_SECRET) as address:
-        watched = Watched(await context.new_page(), address)
-        yield watched
-        assert watched.missteps == []
-        await watched.page.close()
+        yield address
+
+
+@pytest.fixture
+async def keyed(context: BrowserContext, address: str) -> AsyncIterator[Watched]:
+    """A page of the service that has keys."""
+    watched = Watched(await context.new_page(), address)
+    yield watched
+    assert watched.missteps == []
 
 
 async def test_somebody_unknown_signs_in_and_comes_back_to_where_they_wanted_to_go(keyed: Watched, session: str) -> None:
