@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -74,26 +74,49 @@ class Listener:
 
     async def _listen_once(self, on_write: Callable[[], None]) -> None:
         """Returns when the connection has ended."""
-        async with self._engine.connect() as connection:
-            raw = await connection.get_raw_connection()
-            driver: Any = raw.driver_connection
-            # Out of the pool, whose places are for reads and writes; the pool opens another when it needs one.
-            assert connection.sync_connection is not None  # noqa: S101 - it is connected
-            connection.sync_connection.detach()
+        connection, driver = await self._opened()
+        try:
             ended = self._ended = asyncio.Event()
             driver.add_termination_listener(lambda _: ended.set())
             await driver.add_listener(_CHANNEL, lambda *_: on_write())
             on_write()  # Whatever was written before we listened.
             self._connection = connection
-            try:
-                while not ended.is_set():
-                    try:
-                        async with asyncio.timeout(_ALIVE_EVERY_S):
-                            await ended.wait()
-                    except TimeoutError:
-                        async with self._asking:
-                            await connection.execute(_ALIVE)
-            finally:
-                self._connection = None
-                async with self._asking:
-                    pass  # Whoever asks has its answer before the connection closes.
+            while not ended.is_set():
+                try:
+                    async with asyncio.timeout(_ALIVE_EVERY_S):
+                        await ended.wait()
+                except TimeoutError:
+                    async with self._asking:
+                        await connection.execute(_ALIVE)
+        finally:
+            self._connection = None
+            await _closed(connection, self._asking)
+
+    async def _opened(self) -> tuple[AsyncConnection, Any]:
+        """A connection out of the pool, whose places are for reads and writes; the pool opens another when it needs one."""
+        opening = asyncio.create_task(_open(self._engine))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # Cancelled while it opens, the driver would leave it open. Opening has a deadline.
+            with suppress(*DRIVER_ERRORS):
+                await (await opening)[0].close()
+            raise
+
+
+async def _open(engine: AsyncEngine) -> tuple[AsyncConnection, Any]:
+    """The connection, and the driver's own below it, which knows of LISTEN."""
+    connection = await engine.connect()
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert connection.sync_connection is not None  # noqa: S101 - it is connected
+    connection.sync_connection.detach()
+    return connection, driver
+
+
+async def _closed(connection: AsyncConnection, asking: asyncio.Lock) -> None:
+    async def close() -> None:
+        async with asking:  # Whoever asks has its answer first.
+            await connection.close()
+
+    with suppress(*DRIVER_ERRORS):
+        await asyncio.shield(asyncio.create_task(close()))

@@ -81,7 +81,7 @@ async def test_a_dropped_recording_appears_in_the_list_and_a_second_time_it_is_k
 async def test_a_file_that_is_no_recording_says_why(visit: Watched) -> None:
     page = await visit.open("/")
     await drop(page, "notes.txt", b"hello")
-    await expect(page.get_by_text("Only files whose names end in .c3d are recordings")).to_be_visible()
+    await expect(page.locator(".upload-said").filter(has_text="Only files whose names end in .c3d are recordings")).to_be_visible()
     await drop(page, "<i>broken.c3d", b"\x02P" + bytes(2000))
     refused = page.locator(".upload-row.is-refused").filter(has_text="<i>broken.c3d")
     await expect(refused).to_be_visible(timeout=60_000)
