@@ -7,11 +7,12 @@ import hashlib
 import math
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
 
 import structlog
 from limits import RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import MemoryStorage, RedisSentinelStorage, RedisStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 
@@ -60,7 +61,11 @@ class PerMinute(RateLimit):
     async def aclose(self) -> None:
         """Closes the connections to Redis."""
         if self._redis is not None:
-            await self._redis.bridge.storage.aclose()  # type: ignore[attr-defined]  # which kind of bridge it is, is our choice
+            bridge: Any = self._redis.bridge  # Which kind it is, is our choice.
+            await bridge.storage.aclose()
+            if isinstance(self._redis, RedisSentinelStorage):
+                for sentinel in bridge.sentinel.sentinels:
+                    await sentinel.aclose()
 
     async def _take(self, limiter: FixedWindowRateLimiter, key: str) -> Allowance:
         granted = await limiter.hit(self._item, key)
@@ -76,12 +81,18 @@ class PerMinute(RateLimit):
 
 def _redis(shared: SharedCounts) -> RedisStorage:
     scheme, separator, rest = shared.redis_url.partition("://")
-    url = f"async+{'redis+unix' if scheme == 'unix' else scheme}{separator}{rest}"
-    return RedisStorage(
-        url,
-        wrap_exceptions=True,
-        implementation="redispy",
-        key_prefix=f"{shared.key_prefix}:limits",
-        socket_timeout=shared.deadline_s,
-        socket_connect_timeout=shared.deadline_s,
-    )
+    timeouts: dict[str, Any] = {"socket_timeout": shared.deadline_s, "socket_connect_timeout": shared.deadline_s}
+    common: dict[str, Any] = {"wrap_exceptions": True, "implementation": "redispy", "key_prefix": f"{shared.key_prefix}:limits"}
+    if scheme == "redis+sentinel":
+        places, _, path = rest.partition("?")[0].partition("/")
+        service, _, db = path.partition("/")
+        # Else the library would tell the sentinels the servers' password.
+        asking: dict[str, Any] = {"username": None, "password": None, **timeouts, **_sentinel_auth(shared.redis_url)}
+        return RedisSentinelStorage(
+            f"async+{scheme}://{places}/{service}", use_replicas=False, sentinel_kwargs=asking, db=int(db or 0), **timeouts, **common
+        )
+    return RedisStorage(f"async+{'redis+unix' if scheme == 'unix' else scheme}{separator}{rest}", **timeouts, **common)
+
+
+def _sentinel_auth(url: str) -> dict[str, str]:
+    return {name.removeprefix("sentinel_"): value for name, value in parse_qsl(urlsplit(url).query)}

@@ -16,6 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import InvalidResponse, NoScriptError, RedisError, ResponseError
 
+from adapters.redis_cache import sentinel
 from adapters.redis_cache.breaker import Breaker, BreakerState
 from adapters.redis_cache.policy import CachePolicy
 from domain.errors import InvalidSettings
@@ -74,19 +75,27 @@ class Scripts:
 
 def create_client(url: str, policy: CachePolicy) -> redis.Redis:
     """A client that connects at its first use. Raises InvalidSettings without repeating the URL, which may hold a password."""
+    options: dict[str, Any] = {
+        "max_connections": policy.connections_max,
+        "timeout": policy.command_s,  # Waits for a free connection; beyond it the truth answers.
+        "socket_connect_timeout": policy.connect_s,
+        "socket_timeout": None,  # CacheServer's deadlines are around whole exchanges; a second timer in each would only cost.
+        "retry": Retry(NoBackoff(), 0),  # The breaker decides when to try again.
+        "health_check_interval": 0,
+        "protocol": 3,
+    }
+    scheme = url.partition("://")[0]
+    if scheme.endswith("+cluster"):
+        raise InvalidSettings(f"REDIS_URL: Redis Cluster is not driven; give one server, or sentinels: {sentinel.FORM}")
     try:
-        pool = redis.BlockingConnectionPool.from_url(
-            url,
-            max_connections=policy.connections_max,
-            timeout=policy.command_s,  # Waits for a free connection; beyond it the truth answers.
-            socket_connect_timeout=policy.connect_s,
-            socket_timeout=None,  # CacheServer's deadlines are around whole exchanges; a second timer in each would only cost.
-            retry=Retry(NoBackoff(), 0),  # The breaker decides when to try again.
-            health_check_interval=0,
-            protocol=3,
-        )
+        if scheme == sentinel.SCHEME:
+            pool = sentinel.sentinel_pool(url, policy, **options)
+        else:
+            pool = redis.BlockingConnectionPool.from_url(url, **options)
     except (ValueError, TypeError) as error:
-        raise InvalidSettings("REDIS_URL is not a Redis URL; one looks like redis://user:password@host:6379/0 or unix:///path") from error
+        raise InvalidSettings(
+            f"REDIS_URL is not a Redis URL; one looks like redis://user:password@host:6379/0, unix:///path or {sentinel.FORM}"
+        ) from error
     return redis.Redis.from_pool(pool)
 
 

@@ -1,0 +1,147 @@
+"""Several Valkeys that belong together: a primary with a replica, and the sentinels that watch them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Self
+
+import redis.asyncio
+
+from adapters.embedded import EmbeddedValkey
+from tests.patience import eventually
+from tests.servers import wait_until_gone
+
+SERVICE = "sessions"
+DOWN_AFTER_MS = 500
+
+# A server ends with whoever started it, also by kill -9: then its standard input ends.
+_WATCHED = '"$@" >>"$LOG" 2>&1 & echo $!; read -r _; kill -9 $!'
+
+
+class Node:
+    """A Valkey on a TCP port of 127.0.0.1."""
+
+    def __init__(self, folder: Path, port: int, *arguments: str) -> None:
+        folder.mkdir()
+        self.port = port
+        self.url = f"redis://127.0.0.1:{port}/0"
+        binary = str(EmbeddedValkey(folder)._binary())
+        config = folder / "server.conf"
+        config.write_text(f'bind 127.0.0.1\nport {port}\ndir "{folder}"\nlocale-collate C\nsave ""\n')
+        self._watch = subprocess.Popen(
+            ["/bin/sh", "-c", _WATCHED, "sh", binary, str(config), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "LOG": str(folder / "log")},
+        )
+        self.pid = int(_pipe(self._watch.stdout).readline())
+
+    def client(self, **options: Any) -> Any:
+        """A plain client of it alone."""
+        return redis.asyncio.Redis(port=self.port, socket_timeout=5, **options)
+
+    async def answers(self) -> bool:
+        """Whether it can be asked."""
+        try:
+            async with self.client() as client:
+                return bool(await client.ping())
+        except redis.exceptions.RedisError:
+            return False
+
+    def send(self, number: signal.Signals) -> None:
+        """Stops, continues or kills it."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Ends it as a crash would, and returns once it is gone."""
+        self.send(signal.SIGKILL)
+        wait_until_gone(self.pid)
+
+    def close(self) -> None:
+        """Ends it, if it still runs."""
+        _pipe(self._watch.stdin).close()
+        self._watch.wait(10)
+        _pipe(self._watch.stdout).close()
+
+
+@dataclass
+class Watched:
+    """A primary, a replica, and three sentinels of which two must agree."""
+
+    servers: list[Node]
+    sentinels: list[Node]
+    stack: ExitStack
+
+    @classmethod
+    async def start(cls, folder: Path) -> Self:
+        """Starts all, and returns once each knows of the others."""
+        with ExitStack() as stack:
+            ports = free_ports(5)
+
+            def node(name: str, port: int, *arguments: str) -> Node:
+                started = Node(folder / name, port, *arguments)
+                stack.callback(started.close)
+                return started
+
+            servers = [node("primary", ports[0], "--repl-diskless-sync-delay", "0")]
+            await eventually(servers[0].answers, bool)
+            servers.append(node("replica", ports[1], "--replicaof", "127.0.0.1", str(ports[0])))
+            sentinels = [node(f"sentinel{port}", port, "--sentinel") for port in ports[2:]]
+            watched = cls(servers, sentinels, stack)
+            for sentinel in sentinels:
+                await eventually(sentinel.answers, bool)
+                async with sentinel.client() as asked:
+                    await asked.execute_command("SENTINEL", "MONITOR", SERVICE, "127.0.0.1", ports[0], 2)
+                    for name, value in (("down-after-milliseconds", DOWN_AFTER_MS), ("failover-timeout", 3000)):
+                        await asked.execute_command("SENTINEL", "SET", SERVICE, name, value)
+            await eventually(watched.knows_all, bool, within_s=30)
+            watched.stack = stack.pop_all()
+            return watched
+
+    @property
+    def url(self) -> str:
+        """For the cache."""
+        return f"redis+sentinel://{','.join(f'127.0.0.1:{node.port}' for node in self.sentinels)}/{SERVICE}/0"
+
+    async def knows_all(self) -> bool:
+        """Whether every sentinel has met the others and the replica, and the replica has everything."""
+        for sentinel in self.sentinels:
+            async with sentinel.client(decode_responses=True) as asked:
+                state = (await asked.sentinel_masters())[SERVICE]
+            if (state["num-other-sentinels"], state["num-slaves"]) != (2, 1):
+                return False
+        async with self.servers[1].client() as replica:
+            return bool((await replica.info("replication"))["master_link_status"] == "up")
+
+    async def primary(self) -> Node | None:
+        """Which server the sentinels name; None while they do not agree."""
+        ports = set()
+        for sentinel in self.sentinels:
+            async with sentinel.client() as asked:
+                ports.add(int((await asked.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE))[1]))
+        return next(node for node in self.servers if node.port in ports) if len(ports) == 1 else None
+
+    async def fail_over(self) -> None:
+        """Tells the sentinels to exchange the two."""
+        async with self.sentinels[0].client() as asked:
+            await asked.execute_command("SENTINEL", "FAILOVER", SERVICE)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listened at a moment ago."""
+    with ExitStack() as taken:
+        sockets = [taken.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None
+    return pipe
