@@ -119,6 +119,7 @@ def cache_policy(settings: Settings) -> CachePolicy:
         near_bytes_max=round(settings.cache_near_megabytes_max * 1e6),
         fail_safe_s=settings.cache_fail_safe_s,
         sampler_s=settings.cache_sampler_s,
+        partitions=settings.cache_partitions,
         command_s=settings.redis_command_timeout_ms / 1000,
         connect_s=settings.redis_connect_timeout_ms / 1000,
         connections_max=settings.redis_connections_max,

@@ -37,7 +37,7 @@ def cached(
         inner,
         server=server,
         scripts=scripts,
-        reads=CoalescedReads(client, breaker, policy, stats),
+        reads=[CoalescedReads(client, breaker, policy, stats) for _ in range(policy.partitions)],
         relay=Relay(feed, server, scripts, key_prefix, policy, stats=stats),
         leases=Leases(server, scripts, policy),
         codec=Codec(policy, stats),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, cast
@@ -119,8 +120,8 @@ async def look_at_entry(server: CacheServer, keys: Keys, session_id: SessionId) 
     )
 
 
-async def look_at_health(server: CacheServer, keys: Keys | None, policy: CachePolicy, stats: CacheStats) -> CacheHealth:
-    """Asks the server for a sign of life and for the heartbeat, each once."""
+async def look_at_health(server: CacheServer, partitions: Sequence[Keys], policy: CachePolicy, stats: CacheStats) -> CacheHealth:
+    """Asks the server for a sign of life and for the heartbeats, each once."""
 
     async def ping(client: redis.Redis) -> float:
         begin = time.perf_counter()
@@ -134,14 +135,17 @@ async def look_at_health(server: CacheServer, keys: Keys | None, policy: CachePo
         return CacheHealth("unhealthy", round_trip_ms.reason, None, None, stats.relay_lag_s(), server.breaker.state.value, None)
     information = await server.on(lambda client: client.info("server"))
     version = None if isinstance(information, Unavailable) else _server_version(information)
-    age_s = None if keys is None else await _heartbeat_age_s(server, keys, policy)
+    age_s = await _heartbeat_age_s(server, partitions, policy)
     status: Status = "healthy" if age_s is not None and server.breaker.state is BreakerState.CLOSED else "degraded"
     reason = None if status == "healthy" else "not in step with the database"
     return CacheHealth(status, reason, round_trip_ms, age_s, stats.relay_lag_s(), server.breaker.state.value, version)
 
 
-async def look_at_contents(server: CacheServer, keys: Keys, policy: CachePolicy, stats: CacheStats) -> CacheContents | Unavailable:
+async def look_at_contents(
+    server: CacheServer, partitions: Sequence[Keys], policy: CachePolicy, stats: CacheStats
+) -> CacheContents | Unavailable:
     """Counts by SCAN with a bound, measures a sample, and reads the totals of all processes."""
+    keys = partitions[0]
     entries, complete = await _some_entries(server, keys)
     sizes: list[int] = []
     for name in entries[:_MEASURED_MAX]:
@@ -158,17 +162,22 @@ async def look_at_contents(server: CacheServer, keys: Keys, policy: CachePolicy,
         sampled_entries=len(sizes),
         entry_bytes_mean=sum(sizes) / len(sizes) if sizes else None,
         server_memory_bytes=int(memory["used_memory"]),
-        heartbeat_age_s=await _heartbeat_age_s(server, keys, policy),
+        heartbeat_age_s=await _heartbeat_age_s(server, partitions, policy),
         counts=counts,
         histograms=histograms,
         this_process=stats.snapshot().gauges,
     )
 
 
-async def _heartbeat_age_s(server: CacheServer, keys: Keys, policy: CachePolicy) -> float | None:
-    """By what is left of its life: it is renewed for the bound, from before the relay looked."""
-    left_ms = await server.on(lambda client: client.pttl(keys.heartbeat))
-    return max(0.0, policy.heartbeat_s - left_ms / 1000) if isinstance(left_ms, int) and left_ms >= 0 else None
+async def _heartbeat_age_s(server: CacheServer, partitions: Sequence[Keys], policy: CachePolicy) -> float | None:
+    """By what is left of its life: it is renewed for the bound, from before the relay looked. Of several the oldest; None if one ended."""
+    ages_s: list[float] = []
+    for keys in partitions:
+        left_ms = await server.on(partial(_pttl, name=keys.heartbeat))
+        if not isinstance(left_ms, int) or left_ms < 0:
+            return None
+        ages_s.append(max(0.0, policy.heartbeat_s - left_ms / 1000))
+    return max(ages_s, default=None)
 
 
 async def _some_entries(server: CacheServer, keys: Keys) -> tuple[list[bytes], bool]:
@@ -188,6 +197,10 @@ async def _some_entries(server: CacheServer, keys: Keys) -> tuple[list[bytes], b
 
 def _percentiles(found: HistogramSnapshot) -> dict[str, float | int | None]:
     return {"count": found.count, "sum_s": found.sum_s, **{f"p{percent}_s": found.percentile_s(percent) for percent in _PERCENTS}}
+
+
+async def _pttl(client: redis.Redis, name: str) -> int:
+    return await client.pttl(name)
 
 
 async def _memory_usage(client: redis.Redis, name: bytes) -> int | None:

@@ -1,7 +1,8 @@
 """The names of keys. No patient data: a session's id and nothing else.
 
-`{0}` is a hash tag: Redis Cluster keeps what shares it together, so that one script may touch all of it. The store's id separates the
-caches of different databases under one prefix.
+`{0}` is a hash tag, and the number of a partition: Redis Cluster keeps what shares it together, so that one script may touch all of it.
+The store's id separates the caches of different databases under one prefix. Where there are several partitions, how many is in every name
+too, so that processes with different numbers have different caches.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ def check_prefix(prefix: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of one store's cache."""
+    """The keys of one partition of a store's cache, by default the only one."""
 
     root: str
+    partition: int = 0
+    partitions: int = 1
     heartbeat: str = field(init=False)
     """There while the cache is in step with the truth; its value is the epoch."""
 
@@ -32,10 +35,15 @@ class Keys:
         object.__setattr__(self, "heartbeat", f"{self.root}:hb")  # Named in every read, so it is put together once.
 
     @classmethod
-    def of(cls, prefix: str, store_id: UUID) -> Keys:
+    def of(cls, prefix: str, store_id: UUID, partition: int = 0, partitions: int = 1) -> Keys:
         """The keys under a prefix. Raises InvalidSettings if it cannot be used."""
         check_prefix(prefix)
-        return cls(f"{prefix}:{store_id.hex[:8]}:{{0}}")
+        several = "" if partitions == 1 else f"{partitions}:"
+        return cls(f"{prefix}:{store_id.hex[:8]}:{several}{{{partition}}}", partition, partitions)
+
+    def holds(self, session_id: SessionId) -> bool:
+        """Whether the session is of this partition."""
+        return session_id.int % self.partitions == self.partition
 
     def entry(self, session_id: SessionId) -> str:
         """The session's analytics, or word that there are none."""
@@ -43,8 +51,8 @@ class Keys:
 
     @property
     def entries_pattern(self) -> str:
-        """Matches the names of entries, for SCAN."""
-        return f"{self.root}:e:*"
+        """Matches the names of entries, of all partitions, for SCAN."""
+        return f"{self.root}:e:*" if self.partitions == 1 else f"{self.root.partition('{')[0]}{{*}}:e:*"
 
     def lease(self, session_id: SessionId) -> str:
         """Who may store the entry now."""

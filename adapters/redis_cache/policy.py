@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from math import isfinite
-from typing import Literal
+from typing import Final, Literal
 
 from domain.errors import InvalidSettings
 
 CodecName = Literal["zstd", "gzip", "none"]
+PARTITIONS_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,8 @@ class CachePolicy:
     connect_s: float = 1.0
     """The deadline of an exchange that has to connect first."""
     connections_max: int = 16
+    partitions: int = 1
+    """Parts of the cache that need not be on one server, each with its own position and heartbeat."""
     failures_to_open: int = 3
     open_s: float = 1.0
     codec: CodecName = "zstd"
@@ -87,6 +90,7 @@ class CachePolicy:
         need(self.connect_s >= self.command_s, "REDIS_CONNECT_TIMEOUT_MS must be at least REDIS_COMMAND_TIMEOUT_MS")
         need(self.lease_s > self.follow_s_max > self.follow_poll_s > 0, "a lease must last longer than anybody waits for its holder")
         need(self.connections_max >= 1, f"REDIS_CONNECTIONS_MAX must be at least 1, not {self.connections_max}")
+        need(1 <= self.partitions <= PARTITIONS_MAX, f"CACHE_PARTITIONS must be 1 to {PARTITIONS_MAX}, not {self.partitions}")
         need(self.failures_to_open >= 1 and self.open_s > 0, "the breaker must open after at least 1 failure, for some time")
         need(min(self.document_bytes_max, self.batch_max, self.off_loop_from_bytes) > 0, "sizes must be above 0")
         need(self.compress_from_bytes >= 0, "compress_from_bytes must be at least 0 (0 to compress everything)")

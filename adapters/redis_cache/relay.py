@@ -5,6 +5,9 @@ APPLY, one script: drop what changed, move the position, renew the heartbeat unt
 heartbeat lives, so whatever keeps the relay from passing (it crashed, Redis froze, the database is away) ends the reading from Redis within
 the bound, and nothing is mended by hand.
 
+Partitions are each the whole protocol: a mark, a position, an epoch and a heartbeat of their own. A pass marks all of them before it reads
+the log, once, from the oldest of their positions; what one of them knew already is told to it again, which changes nothing.
+
 Two things look removable and are not. The heartbeat dates from before the snapshot: dated at APPLY, a relay that was stopped in between
 would vouch for changes it never saw. The position lives in Redis and moves in the script that applies: a failover or an old dump then rolls
 both back together, and the changes are applied again. The nonce is a second lock on the same door: of the two checks of APPLY either one
@@ -21,10 +24,10 @@ import math
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -34,7 +37,10 @@ from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import CacheServer, Scripts, Unavailable
 from adapters.redis_cache.stats import CacheStats
 from domain.errors import StorageError
-from domain.ports import ChangeFeed
+from domain.ports import ChangeFeed, Changes
+from domain.session import SessionId
+
+T = TypeVar("T")
 
 # A pass that takes longer than this is given up; the next begins.
 _MARK_LIFE_MS: Final = 60_000
@@ -64,6 +70,24 @@ class _Position:
         return parsed if len(parsed.epoch) == EPOCH_BYTES else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Marked:
+    """A pass of one partition that has begun: Redis's time and the position from before the log was read."""
+
+    keys: Keys
+    nonce: str
+    now_ms: int
+    stored_position: bytes
+    before: _Position | None
+
+    def gap(self, log: Changes, since: int | None) -> bool:
+        """Whether the log, asked from `since` on, cannot tell what changed after our position."""
+        if self.before is None or log.changes is None:
+            return True
+        # Asked from an older position than ours, it did not look whether it has gone back behind ours.
+        return self.before.at != since and self.before.at > log.position
+
+
 class Relay:
     """Makes one pass at a time: every third of the bound at the latest, and soon after the feed says that something was written.
 
@@ -89,13 +113,21 @@ class Relay:
         self._policy = policy
         self._stats = stats
         self._jitter = jitter
+        self._bound_ms: Final = round(policy.heartbeat_s * 1000)
         self._clock = clock
         self._written = asyncio.Event()
         self._written_at_s = 0.0
         self._log = structlog.get_logger(__name__)
         self._in_step = True
-        self.keys: Keys | None = None
-        """The keys of the store behind the feed; None until it has told its identity once."""
+        self.partitions: tuple[Keys, ...] = ()
+        """The keys of the store behind the feed, by partition; none until it has told its identity once."""
+
+    def keys_of(self, session_id: SessionId) -> Keys | None:
+        """The keys of the session's partition; None while there are none."""
+        partitions = self.partitions
+        if len(partitions) == 1:
+            return partitions[0]
+        return partitions[session_id.int % len(partitions)] if partitions else None
 
     def listening(self) -> AbstractAsyncContextManager[None]:
         """While it lasts, `next_pass` comes soon after a write."""
@@ -124,10 +156,11 @@ class Relay:
         """One pass; True if the heartbeat was renewed, or if a pass began less than so long ago. Raises nothing of its own."""
         passed: bool | None = None
         try:
-            if self.keys is None:
-                self.keys = Keys.of(self._prefix, await self._feed.store_id())
+            if not self.partitions:
+                store_id, count = await self._feed.store_id(), self._policy.partitions
+                self.partitions = tuple(Keys.of(self._prefix, store_id, number, count) for number in range(count))
             for _ in range(_TRIES):
-                passed = await self._pass(self.keys, unless_newer_than_s)
+                passed = await self._pass(unless_newer_than_s)
                 if passed is not None:
                     break
                 await asyncio.sleep(_OUT_OF_THE_WAY_S * self._jitter())
@@ -145,36 +178,59 @@ class Relay:
         self._written_at_s = self._clock()
         self._written.set()
 
-    async def _pass(self, keys: Keys, unless_newer_than_s: float) -> bool | None:
+    async def _pass(self, unless_newer_than_s: float) -> bool | None:
         """True if the cache is in step now, False if this cannot be told, None if another pass came in between."""
-        nonce, began_s = secrets.token_hex(16), self._stats.clock()
-        bound_ms = round(self._policy.heartbeat_s * 1000)
+        began_s = self._stats.clock()
+        marked = await _all([self._mark(keys, unless_newer_than_s) for keys in self.partitions])
+        behind = [mark for mark in marked if isinstance(mark, _Marked)]
+        if not behind:
+            if all(marked):
+                self._stats.spared(began_s)
+            return all(marked)
+        positions = [mark.before.at for mark in behind if mark.before is not None]
+        since = min(positions, default=None)
+        log = await self._feed.changes_since(since)
+        applied = await _all([self._apply(mark, log, since) for mark in behind])
+        if not all(mark for mark in marked) or False in applied:
+            return False
+        if None in applied:
+            return None
+        new_epoch = any(mark.gap(log, since) for mark in behind)
+        self._stats.passed(began_s, changes=len(log.changes or ()), new_epoch=new_epoch)
+        return True
+
+    async def _mark(self, keys: Keys, unless_newer_than_s: float) -> _Marked | bool:
+        """Begins a pass of one partition. True if it needs none, False if Redis does not say."""
+        nonce = secrets.token_hex(16)
         # The heartbeat dates from when the last pass began, so what is left of it tells how long ago that was.
-        fresh_ms = bound_ms - math.floor(1000 * unless_newer_than_s)
+        fresh_ms = self._bound_ms - math.floor(1000 * unless_newer_than_s)
         names = [keys.mark, keys.position, keys.heartbeat]
         marked = await self._server.run(self._scripts.mark, names, [nonce, _MARK_LIFE_MS, fresh_ms])
         if isinstance(marked, Unavailable):
             return False
         now_ms, stored_position, needed = marked
-        if not needed:
-            self._stats.spared(began_s)
-            return True
-        before = _Position.parse(stored_position)
-        log = await self._feed.changes_since(None if before is None else before.at)
-        changes = log.changes or ()
-        epoch = secrets.token_bytes(EPOCH_BYTES) if before is None or log.changes is None else before.epoch
+        return _Marked(keys, nonce, now_ms, stored_position, _Position.parse(stored_position)) if needed else True
+
+    async def _apply(self, marked: _Marked, log: Changes, since: int | None) -> bool | None:
+        """Ends a pass of one partition: True if it was applied, False if Redis does not say, None if another pass came in between."""
+        keys, before = marked.keys, marked.before
+        gap = marked.gap(log, since)
+        changes = () if gap else [change for change in log.changes or () if keys.holds(change.session_id)]
+        epoch = secrets.token_bytes(EPOCH_BYTES) if gap or before is None else before.epoch
         after = _Position(epoch, log.position)
         applied = await self._server.run(
             self._scripts.apply,
             [keys.mark, keys.position, keys.heartbeat, *keys.entries_and_leases(change.session_id for change in changes)],
             [
-                *(nonce, stored_position, bytes(after), after.epoch, now_ms + bound_ms, self._policy.floor_ms),
+                *(marked.nonce, marked.stored_position, bytes(after), after.epoch, marked.now_ms + self._bound_ms, self._policy.floor_ms),
                 *(version_text(change.version) for change in changes),
             ],
         )
         if isinstance(applied, Unavailable):
             return False
-        if applied != 1:
-            return None
-        self._stats.passed(began_s, changes=len(changes), new_epoch=before is None or log.changes is None)
-        return True
+        return True if applied == 1 else None
+
+
+async def _all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of all, which are under way at once."""
+    return [await work[0]] if len(work) == 1 else list(await asyncio.gather(*work))

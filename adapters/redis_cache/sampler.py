@@ -78,22 +78,25 @@ class StalenessSampler:
             return None
         return min(self._every_s, self._again_s) if self._suspects else self._every_s
 
-    async def look(self, keys: Keys) -> None:
-        """One look. Where Redis or the truth cannot be asked, there is nothing to compare."""
+    async def look(self, *partitions: Keys) -> None:
+        """One look at all partitions. Where Redis or the truth cannot be asked, there is nothing to compare."""
         session_ids = {*self._stats.recent, *(session_id for _, session_id in self._suspects)}
         if session_ids:
-            await self._compare(keys, list(session_ids))
+            await self._compare(partitions, list(session_ids))
 
-    async def _compare(self, keys: Keys, session_ids: Sequence[SessionId]) -> None:
+    async def _compare(self, partitions: Sequence[Keys], session_ids: Sequence[SessionId]) -> None:
         try:
             versions = await self._feed.versions_of(session_ids)
         except StorageError:
             return
         # In this order: whatever is served from now on can be held to what the truth had before.
         now_s = self._clock()
-        believed = await self._believed(keys, session_ids)
-        if isinstance(believed, Unavailable):
-            return
+        believed: dict[SessionId, int] = {}
+        for keys in partitions:
+            found = await self._believed(keys, [session_id for session_id in session_ids if keys.holds(session_id)])
+            if isinstance(found, Unavailable):
+                return
+            believed |= found
         copies = {session_id: self._near.trusted(session_id, None) for session_id in session_ids}
         near = {session_id: copy.entry.version for session_id, copy in copies.items() if copy is not None}
         served: list[tuple[_Where, int]] = [(("redis", session_id), version) for session_id, version in believed.items()]
@@ -129,7 +132,7 @@ class StalenessSampler:
         return _Newer(newest, now_s) if version < newest else None
 
     async def _believed(self, keys: Keys, session_ids: Sequence[SessionId]) -> dict[SessionId, int] | Unavailable:
-        """The versions that a read would be answered with by Redis, all at one moment."""
+        """The versions that a read would be answered with by Redis, all of a partition at one moment."""
 
         async def headers(client: redis.Redis) -> list[Any]:
             async with client.pipeline(transaction=True) as pipeline:

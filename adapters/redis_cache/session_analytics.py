@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, assert_never
 
+import redis.asyncio as redis
+
 from adapters import document
 from adapters.redis_cache.codec import Codec
 from adapters.redis_cache.entry import Entry, unpack, version_text
@@ -88,7 +90,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         *,
         server: CacheServer,
         scripts: Scripts,
-        reads: CoalescedReads,
+        reads: Sequence[CoalescedReads],
         relay: Relay,
         leases: Leases,
         codec: Codec,
@@ -136,10 +138,11 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             await flights.aclose()
         if self._background:
             await asyncio.wait(self._background)
-        await self._reads.aclose()
+        for reads in self._reads:
+            await reads.aclose()
         await self._leases.aclose()
-        if self._relay.keys is not None:
-            await self.stats.share(self._server, self._relay.keys)
+        if self._relay.partitions:
+            await self.stats.share(self._server, self._relay.partitions[0])
         await self._server.aclose()
 
     async def get(
@@ -232,7 +235,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
     async def get_many(
         self, session_ids: Collection[SessionId], *, freshness: Freshness = Freshness.BOUNDED
     ) -> dict[SessionId, AnalyticsAnswer]:
-        """See the port. Batches of `policy.batch_max` sessions, each one MGET; what is missing is one read of `inner`."""
+        """See the port. Batches of `policy.batch_max` sessions of a partition, each one MGET; what is missing is one read of `inner`."""
         wanted = list(dict.fromkeys(session_ids))
         answers: dict[SessionId, AnalyticsAnswer] = {}
         asked: list[SessionId] = []
@@ -245,8 +248,9 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             answer = self._answer(copy, "near")
             if answer is not None:
                 answers[session_id] = answer
-        for start in range(0, len(asked), self._policy.batch_max):
-            answers |= await self._get_batch(asked[start : start + self._policy.batch_max])
+        for keys, sessions in self._by_partition(asked):
+            for start in range(0, len(sessions), self._policy.batch_max):
+                answers |= await self._get_batch(keys, sessions[start : start + self._policy.batch_max])
         return {session_id: answers[session_id] for session_id in wanted if session_id in answers}
 
     async def save(self, analytics: SessionAnalytics) -> SaveReceipt:
@@ -278,7 +282,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
 
     async def health(self) -> CacheHealth:
         """How the cache does now."""
-        return await look_at_health(self._server, self._relay.keys, self._policy, self.stats)
+        return await look_at_health(self._server, self._relay.partitions, self._policy, self.stats)
 
     def bounds(self) -> dict[str, int | float]:
         """What is promised and what is held in this process, with the bounds of both; by name, units last."""
@@ -292,15 +296,15 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
 
     async def contents(self) -> CacheContents | Unavailable:
         """What is stored, and what all processes counted; with this process's counts added first."""
-        keys = self._relay.keys
-        if keys is None:
+        partitions = self._relay.partitions
+        if not partitions:
             return Unavailable("not_in_step")
-        await self.stats.share(self._server, keys)
-        return await look_at_contents(self._server, keys, self._policy, self.stats)
+        await self.stats.share(self._server, partitions[0])
+        return await look_at_contents(self._server, partitions, self._policy, self.stats)
 
     async def inspect(self, session_id: SessionId) -> EntryFacts | Unavailable:
         """A session's entry as it lies in Redis."""
-        keys = self._relay.keys
+        keys = self._relay.keys_of(session_id)
         return Unavailable("not_in_step") if keys is None else await look_at_entry(self._server, keys, session_id)
 
     async def forget(self, session_id: SessionId) -> bool:
@@ -311,24 +315,26 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
     async def forget_everything(self) -> bool:
         """Begins a new epoch: every entry is a miss from now on. False if Redis did not acknowledge."""
         self._near.clear()
-        keys = self._relay.keys
-        if keys is None or isinstance(await self._server.on(lambda client: client.unlink(keys.position, keys.heartbeat)), Unavailable):
+        if not self._relay.partitions:
             return False
+        for keys in self._relay.partitions:
+            if isinstance(await self._server.on(partial(_forget, names=[keys.position, keys.heartbeat])), Unavailable):
+                return False
         return await self._relay.catch_up()
 
     async def _keep_in_step(self) -> None:
         async with self._relay.listening():
             while True:
                 await self._relay.next_pass()
-                if self._relay.keys is not None:
-                    await self.stats.share(self._server, self._relay.keys)
+                if self._relay.partitions:
+                    await self.stats.share(self._server, self._relay.partitions[0])
 
     async def _keep_sampling(self) -> None:
         # A task of its own: neither waits for the other, and looks fall at any moment between two passes.
         while (pause_s := self._sampler.pause_s()) is not None:
             await asyncio.sleep(pause_s)
-            if self._relay.keys is not None:
-                await self._sampler.look(self._relay.keys)
+            if self._relay.partitions:
+                await self._sampler.look(*self._relay.partitions)
 
     async def _read_or_stale(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Hit | AnalyticsAnswer | None:
         """As `_read`; if the truth fails, a stale answer where that is allowed."""
@@ -377,19 +383,19 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
                     assert_never(outcome)
 
     async def _look_up(self, session_id: SessionId, at_least: int | None) -> Outcome:
-        keys = self._relay.keys
+        keys = self._relay.keys_of(session_id)
         if keys is None:
             return Bypass("not_in_step")
         name = keys.entry(session_id)
         if (copy := self._near.held(session_id)) is not None:
             # Whoever has the rest asks for the header alone, which holds a checksum of the rest.
-            values = await self._reads.read_header(name, keys.heartbeat)
+            values = await self._reads[keys.partition].read_header(name, keys.heartbeat)
             if isinstance(values, Unavailable):
                 return Bypass(values.reason)
             header, epoch = values
             if header == copy.header and epoch == copy.entry.epoch and copy.entry.version >= (at_least or 0):
                 return copy
-        values = await self._reads.read(name, keys.heartbeat)
+        values = await self._reads[keys.partition].read(name, keys.heartbeat)
         if isinstance(values, Unavailable):
             return Bypass(values.reason)
         value, epoch = values
@@ -452,9 +458,10 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
 
     def _refresh(self, session_id: SessionId, entry: Entry) -> None:
         """Renews an entry in the background: a newer version than the one there is asked for, so the lease is given in spite of it."""
-        if self._relay.keys is None:
+        keys = self._relay.keys_of(session_id)
+        if keys is None:
             return
-        miss = Miss(self._relay.keys, entry.epoch)
+        miss = Miss(keys, entry.epoch)
         renew: Coroutine[Any, Any, Any] = self._refreshes.join(session_id, partial(self._load, session_id, entry.version + 1, miss))
 
         async def quietly() -> None:
@@ -473,7 +480,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
 
     async def _stale(self, session_id: SessionId, at_least: int | None) -> AnalyticsAnswer | None:
         """What this process or Redis still has, heartbeat or not, if it is not too old."""
-        keys = self._relay.keys
+        keys = self._relay.keys_of(session_id)
         copy, source = self._near.held(session_id), "near"
         if copy is not None and not await self._ready(copy):
             copy = None
@@ -490,9 +497,14 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         self.stats.count("stale_answers")
         return replace(answer, stale=True)
 
-    async def _get_batch(self, wanted: Sequence[SessionId]) -> dict[SessionId, AnalyticsAnswer]:
+    def _by_partition(self, session_ids: list[SessionId]) -> list[tuple[Keys | None, list[SessionId]]]:
+        partitions = self._relay.partitions
+        if len(partitions) < 2:
+            return [(partitions[0] if partitions else None, session_ids)]
+        return [(keys, [session_id for session_id in session_ids if keys.holds(session_id)]) for keys in partitions]
+
+    async def _get_batch(self, keys: Keys | None, wanted: Sequence[SessionId]) -> dict[SessionId, AnalyticsAnswer]:
         began = self._near.read_begins()
-        keys = self._relay.keys
         values: list[bytes | None] | Unavailable = Unavailable("not_in_step")
         if keys is not None:
             values = await self._server.read([*map(keys.entry, wanted), keys.heartbeat])
@@ -554,7 +566,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
     async def _invalidate(self, session_id: SessionId, version: int | None) -> bool:
         """Drops what is older than the version (None: anything), and voids the lease. Whether Redis acknowledged; if it did not, the relay
         brings it the news before it vouches for anything again."""
-        keys = self._relay.keys
+        keys = self._relay.keys_of(session_id)
         acknowledged = False
         if keys is not None:
             wanted = _WHATEVER_ITS_VERSION if version is None else version_text(version)
@@ -566,7 +578,11 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
     async def _drop_damaged(self, session_id: SessionId) -> None:
         """Drops what is no entry, or an entry that is no document; the next load is stored in its place."""
         self.stats.count("damaged")
-        keys = self._relay.keys
+        keys = self._relay.keys_of(session_id)
         if keys is not None:
             names = keys.entries_and_leases([session_id])
             await self._server.run(self._scripts.invalidate, names, [self._policy.floor_ms, _WHATEVER_ITS_VERSION])
+
+
+async def _forget(client: redis.Redis, names: Sequence[str]) -> int:
+    return await client.unlink(*names)

@@ -48,7 +48,14 @@ BATCH_MAX: Final = 20
 RECORDING_BYTES_MAX: Final = 3_000_000
 
 TRUTHS: Final = ("memory", "postgres")
-CACHES: Final = ("", "redis over ", "uncompressed redis over ", "unreachable redis over ", "unreachable uncompressed redis over ")
+CACHES: Final = (
+    "",
+    "redis over ",
+    "uncompressed redis over ",
+    "redis in 3 partitions over ",
+    "unreachable redis over ",
+    "unreachable uncompressed redis over ",
+)
 IN_TROUBLE: Final = ("calm chaos over ", "chaos over ", "redis over chaos over ", "flapping redis over ", "flapping redis over chaos over ")
 
 # One call in ten fails before anything is done, and all are late. (What a write that failed afterwards may lead to is told by the model in
@@ -75,7 +82,12 @@ async def repository(
             yield PatientRepository(stored, bound_s=0.0) if name.startswith("chaos") else stored
             return
         # Commands may take their time on a busy machine: a deadline passed is an outage, and outages have their own tests.
-        policy = CachePolicy(codec="none" if "uncompressed" in name else "zstd", batch_max=BATCH_MAX, command_s=1.0)
+        policy = CachePolicy(
+            codec="none" if "uncompressed" in name else "zstd",
+            batch_max=BATCH_MAX,
+            command_s=1.0,
+            partitions=3 if "partitions" in name else 1,
+        )
         url = f"redis://127.0.0.1:{closed_port}/0" if "unreachable" in name else redis_url
         if "flapping" in name:
             proxy = await stack.enter_async_context(TroubledProxy.to_redis(redis_url))

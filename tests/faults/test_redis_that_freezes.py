@@ -123,7 +123,7 @@ async def test_a_lease_that_a_frozen_redis_grants_when_it_thaws_is_given_back(sc
     session_id, other = new_id(), new_id()
     assert await cache.get(other) is None
     own_redis.stop()
-    keys = cache._relay.keys
+    keys = cache._relay.partitions[0]
     assert keys is not None
     asked = await cache._leases.acquire(keys, [session_id], b"an epoch")
     assert asked.grants == {session_id: "unavailable"}

@@ -127,7 +127,7 @@ class Play:
 
     async def lose(self, *kinds: str) -> None:
         """Evictions."""
-        keys = self.processes["the judge"].cache._relay.keys
+        keys = self.processes["the judge"].cache._relay.partitions[0]
         assert keys is not None
         names = {kind: name(self.session_id) if callable(name := getattr(keys, kind)) else name for kind in kinds}
         await self.stage.at_once(lambda: self.raw.delete(*names.values()))

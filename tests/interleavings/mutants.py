@@ -32,7 +32,7 @@ def stores_what_it_wrote(cache: Any) -> None:
 
     async def save(analytics: SessionAnalytics) -> SaveReceipt:
         receipt = await cache._inner.save(analytics)
-        keys, session_id = cache._relay.keys, analytics.session_id
+        keys, session_id = cache._relay.partitions[0], analytics.session_id
         answer = AnalyticsAnswer(analytics, receipt.version, "postgres", 0.0)
         epoch = bytes.fromhex((await cache._server.on(lambda client: client.get(keys.position))).decode().partition(":")[0])
         entry = await cache._codec.entry(session_id, answer, epoch)

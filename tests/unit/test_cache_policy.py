@@ -27,6 +27,14 @@ def test_the_names_of_keys_have_not_changed() -> None:
     assert keys.entries_and_leases([SESSION]) == [keys.entry(SESSION), keys.lease(SESSION)]
 
 
+def test_of_several_partitions_each_has_names_of_its_own_and_holds_its_sessions() -> None:
+    partitions = [Keys.of("p", STORE, number, 3) for number in range(3)]
+    assert [keys.root for keys in partitions] == [f"p:01234567:3:{{{number}}}" for number in range(3)]
+    assert {keys.entries_pattern for keys in partitions} == {"p:01234567:3:{*}:e:*"}
+    assert [keys.holds(SESSION) for keys in partitions] == [SESSION.int % 3 == number for number in range(3)]
+    assert Keys.of("p", STORE).holds(SESSION)
+
+
 def test_all_keys_share_one_hash_tag() -> None:
     keys = Keys.of("p", STORE)
     names = [keys.entry(SESSION), keys.lease(SESSION), keys.heartbeat, keys.position, keys.mark, keys.counters]
@@ -58,6 +66,7 @@ def test_the_default_policy_keeps_what_is_promised() -> None:
         {"absent_ttl_s": 100.0, "ttl_s": 50.0}, {"heartbeat_s": 0.1}, {"heartbeat_s": float("nan")}, {"command_s": 0.0},
         {"connect_s": 0.05, "command_s": 0.1}, {"lease_s": 0.5, "follow_s_max": 0.5}, {"follow_s_max": 0.005}, {"follow_poll_s": 0.0},
         {"connections_max": 0}, {"failures_to_open": 0}, {"open_s": 0.0}, {"document_bytes_max": 0}, {"batch_max": 0},
+        {"partitions": 0}, {"partitions": 65},
     ],
 )  # fmt: skip
 def test_a_bound_that_contradicts_another_is_refused(given: dict[str, float]) -> None:

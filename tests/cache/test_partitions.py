@@ -1,0 +1,164 @@
+"""Several partitions: each is the whole protocol, and all are kept in step by one look at the change log."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+
+from adapters.redis_cache.keys import Keys
+from adapters.redis_cache.policy import CachePolicy
+from domain.ports import Changes, Freshness
+from domain.session import SessionId
+from tests.cache.conftest import BRISK, QUIET, Caches, WatchedRepository, all_keys
+from tests.patience import eventually
+from tests.strategies import edition, new_id, number_of
+
+COUNT = 3
+SEVERAL = replace(QUIET, partitions=COUNT)
+
+
+@pytest.fixture
+async def partitions(caches: Caches) -> list[Keys]:
+    """Their keys."""
+    store_id = await caches.truth.inner.store_id()
+    return [Keys.of(caches.prefix, store_id, number, COUNT) for number in range(COUNT)]
+
+
+@pytest.fixture
+def session_ids() -> list[SessionId]:
+    """Two in each partition."""
+    return [next(found for found in iter(new_id, None) if found.int % COUNT == number % COUNT) for number in range(2 * COUNT)]
+
+
+async def sources(cache: Any, session_ids: list[SessionId]) -> list[str | None]:
+    answers = [await cache.get(session_id, freshness=Freshness.FRESH) for session_id in session_ids]
+    return [answer and answer.source for answer in answers]
+
+
+async def numbers(cache: Any, session_ids: list[SessionId]) -> list[int]:
+    return [number_of((await cache.get(session_id)).analytics) for session_id in session_ids]
+
+
+async def test_each_session_lies_in_its_partition_with_the_heartbeat_it_is_read_with(
+    caches: Caches, partitions: list[Keys], session_ids: list[SessionId], raw: Any
+) -> None:
+    cache = await caches.open(SEVERAL)
+    for session_id in session_ids:
+        await cache.save(edition(session_id, 1))
+    assert await sources(cache, session_ids) == ["redis"] * 6
+    tags = Counter(name.decode().split("{")[1].partition("}")[0] for name in await all_keys(raw, caches.prefix) if b":e:" in name)
+    assert tags == {"0": 2, "1": 2, "2": 2}
+    await raw.delete(partitions[1].heartbeat)
+    expected = ["memory" if partitions[1].holds(session_id) else "redis" for session_id in session_ids]
+    assert await sources(cache, session_ids) == expected
+    many = await cache.get_many(session_ids)
+    assert [many[session_id].source for session_id in session_ids] == expected
+
+
+async def test_a_pass_asks_the_log_once_and_brings_every_partition_what_is_its(
+    caches: Caches, truth: WatchedRepository, session_ids: list[SessionId], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = await caches.open(SEVERAL)
+    for session_id in session_ids:
+        await cache.save(edition(session_id, 1))
+    looks: list[int | None] = []
+    look = truth.changes_since
+
+    async def noted(position: int | None) -> Changes:
+        looks.append(position)
+        return await look(position)
+
+    monkeypatch.setattr(truth, "changes_since", noted)
+    for session_id in session_ids:
+        await truth.inner.save(edition(session_id, 2))
+    assert await cache._relay.catch_up()
+    assert len(looks) == 1
+    assert await sources(cache, session_ids) == ["memory"] * 6
+    assert await sources(cache, session_ids) == ["redis"] * 6
+    assert await numbers(cache, session_ids) == [2] * 6
+
+
+async def test_a_partition_whose_position_fell_back_is_brought_up_and_the_others_keep_what_they_have(
+    caches: Caches, truth: WatchedRepository, partitions: list[Keys], session_ids: list[SessionId], raw: Any
+) -> None:
+    """As one node of several that failed over to a replica without the last commands."""
+    cache = await caches.open(SEVERAL)
+    for session_id in session_ids:
+        await cache.save(edition(session_id, 1))
+    assert await cache._relay.catch_up()
+    mine = [session_id for session_id in session_ids if partitions[0].holds(session_id)]
+    await sources(cache, mine)
+    old = {name: await raw.get(name) for name in (partitions[0].position, *map(partitions[0].entry, mine))}
+    for session_id in mine:
+        await cache.save(edition(session_id, 2))
+    assert await cache._relay.catch_up()
+    for name, value in old.items():
+        await raw.set(name, value)
+    assert await cache._relay.catch_up()
+    assert await sources(cache, session_ids) == ["memory" if session_id in mine else "redis" for session_id in session_ids]
+    assert await numbers(cache, mine) == [2, 2]
+
+
+async def test_a_lost_position_begins_an_epoch_of_that_partition_alone(
+    caches: Caches, partitions: list[Keys], session_ids: list[SessionId], raw: Any
+) -> None:
+    cache = await caches.open(SEVERAL)
+    for session_id in session_ids:
+        await cache.save(edition(session_id, 1))
+    await raw.delete(partitions[2].position)
+    assert await cache._relay.catch_up()
+    assert await sources(cache, session_ids) == ["memory" if partitions[2].holds(one) else "redis" for one in session_ids]
+
+
+async def test_a_truth_that_went_back_behind_one_position_is_noticed_there_too(
+    caches: Caches, partitions: list[Keys], session_ids: list[SessionId], raw: Any
+) -> None:
+    """The log is asked from an older position of another partition, and says nothing of this one's."""
+    cache = await caches.open(SEVERAL)
+    for session_id in session_ids:
+        await cache.save(edition(session_id, 1))
+    assert await cache._relay.catch_up()
+    epoch, _, position = (await raw.get(partitions[1].position)).partition(b":")
+    await raw.set(partitions[1].position, b"%s:%d" % (epoch, int(position) + 1000))
+    assert await cache._relay.catch_up()
+    assert await sources(cache, session_ids) == ["memory" if partitions[1].holds(one) else "redis" for one in session_ids]
+    assert (await raw.get(partitions[1].position)).partition(b":")[2] == position
+
+
+@pytest.mark.parametrize("count", [1, COUNT])
+async def test_a_write_past_the_cache_is_seen_within_the_bound_whatever_the_number(
+    caches: Caches, truth: WatchedRepository, session_ids: list[SessionId], count: int
+) -> None:
+    """Processes with different numbers have different caches, and neither misleads the other."""
+    policies: list[CachePolicy] = [replace(BRISK, partitions=number) for number in (count, 2)]
+    one, other = [await caches.open(policy) for policy in policies]
+    for session_id in session_ids:
+        await one.save(edition(session_id, 1))
+    for cache in (one, other):
+        await eventually(partial(sources, cache, session_ids), lambda found: found == ["redis"] * 6)
+    for session_id in session_ids:
+        await one.save(edition(session_id, 2))
+
+    await eventually(partial(numbers, other, session_ids), lambda found: found == [2] * 6, within_s=3.0)
+
+
+async def test_operators_see_all_partitions_as_one_cache(
+    caches: Caches, partitions: list[Keys], session_ids: list[SessionId], raw: Any
+) -> None:
+    cache = await caches.open(SEVERAL)
+    for session_id in session_ids:
+        await cache.save(edition(session_id, 1))
+    contents: Any = await cache.contents()
+    assert contents.entries == 6
+    assert (await cache.health()).status == "healthy"
+    for session_id in session_ids:
+        facts: Any = await cache.inspect(session_id)
+        assert (facts.found, facts.believed) == ("analytics", True)
+    assert await cache.forget_everything()
+    assert await sources(cache, session_ids) == ["memory"] * 6
+    await raw.delete(partitions[2].heartbeat)
+    assert (await cache.health()).status == "degraded"
