@@ -53,11 +53,13 @@ class Listener:
                 return None
             try:
                 return list((await self._connection.execute(statement, values)).all())
-            except DRIVER_ERRORS:
-                # Whatever is the matter with it, a new one is surer.
+            except BaseException as error:
+                # Whatever is the matter with it, a new one is surer; also where we were cancelled amid a question.
                 self._connection = None
                 self._ended.set()
-                return None
+                if isinstance(error, DRIVER_ERRORS):
+                    return None
+                raise
 
     async def _listen(self, on_write: Callable[[], None]) -> None:
         again_s = _AGAIN_S
@@ -90,7 +92,7 @@ class Listener:
                         await connection.execute(_ALIVE)
         finally:
             self._connection = None
-            await _closed(connection, self._asking)
+            await _closed(connection, driver, self._asking)
 
     async def _opened(self) -> tuple[AsyncConnection, Any]:
         """A connection out of the pool, whose places are for reads and writes; the pool opens another when it needs one."""
@@ -113,10 +115,15 @@ async def _open(engine: AsyncEngine) -> tuple[AsyncConnection, Any]:
     return connection, driver
 
 
-async def _closed(connection: AsyncConnection, asking: asyncio.Lock) -> None:
+async def _closed(connection: AsyncConnection, driver: Any, asking: asyncio.Lock) -> None:
     async def close() -> None:
         async with asking:  # Whoever asks has its answer first.
-            await connection.close()
+            try:
+                await connection.close()
+            finally:
+                # Of a question that was cancelled, SQLAlchemy lets go of a detached connection without closing it.
+                if not driver.is_closed():
+                    driver.terminate()
 
     with suppress(*DRIVER_ERRORS):
         await asyncio.shield(asyncio.create_task(close()))
