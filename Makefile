@@ -19,7 +19,7 @@ demo: $(INSTALLED)  ## Process recordings, read them from the database and from 
 	$(BIN)/emg-sessions demo
 
 test: $(INSTALLED)  ## Run every test, on containers where a Docker engine answers, else on embedded servers
-	$(BIN)/pytest -n auto $(ARGS)
+	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
 check: $(INSTALLED)  ## The gate: style, types, import rules, dead code, dependencies, fast tests
 	$(BIN)/ruff check .
