@@ -55,7 +55,7 @@ class OneReader(RecordingReader):
         self.reads = 0
 
     def digest(self, path: Path) -> str:
-        raise NotImplementedError
+        raise AssertionError("whoever draws signals knows the recording's digest")
 
     def read(self, path: Path, parameters: AnalysisParameters) -> Recording:
         self.reads += 1
@@ -72,7 +72,7 @@ class CountedStore(RecordingStore):
         self.held = 0
 
     async def put(self, key: str, chunks: AsyncIterable[bytes]) -> StoredRecording:
-        raise NotImplementedError
+        raise AssertionError("whoever draws signals only fetches recordings")
 
     @asynccontextmanager
     async def fetched(self, key: str) -> AsyncIterator[Path]:
@@ -84,10 +84,10 @@ class CountedStore(RecordingStore):
             self.held -= 1
 
     async def move(self, key: str, to: str) -> None:
-        raise NotImplementedError
+        raise AssertionError("whoever draws signals only fetches recordings")
 
     async def delete(self, key: str) -> None:
-        raise NotImplementedError
+        raise AssertionError("whoever draws signals only fetches recordings")
 
 
 class GatedWorkers(Workers):
