@@ -7,6 +7,7 @@ then `multiprocess` must be given.
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable, Mapping
 from threading import Thread
@@ -28,8 +29,36 @@ _NO_HEARTBEAT: Final = -1.0
 _UP: Final[dict[HealthStatus, float]] = {"healthy": 1.0, "degraded": 0.5, "unhealthy": 0.0}
 
 
+class _Durations(Histogram):
+    """A histogram that takes many observations at once."""
+
+    def add(self, counts: list[int], sum_s: float) -> None:
+        """So many within each bucket, one after the other, and the sum of all."""
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+        self._sum.inc(sum_s)
+
+
+class _Answered:
+    """Requests of one kind that the library has not been told of yet: to tell it of each would cost two thirds of a cached answer."""
+
+    def __init__(self, requests: Counter, durations: _Durations) -> None:
+        self._requests = requests
+        self._durations = durations
+        self.counts = [0] * (len(_REQUEST_BUCKETS) + 1)
+        self.sum_s = 0.0
+
+    def tell(self) -> None:
+        """Tells the library, and begins anew."""
+        if count := sum(self.counts):
+            self._requests.inc(count)
+            self._durations.add(self.counts, self.sum_s)
+            self.counts, self.sum_s = [0] * len(self.counts), 0.0
+
+
 class Metrics:
-    """All metrics of this process, in a registry of their own. Cheap to feed: about a microsecond a request."""
+    """All metrics of this process, in a registry of their own. Cheap to feed: a third of a microsecond a request."""
 
     def __init__(self, *, multiprocess: bool = False) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # They would double the series.
@@ -39,7 +68,7 @@ class Metrics:
         self._requests = Counter(
             "emg_http_requests", "Requests answered, by route and status.", ["method", "route", "status"], registry=registry
         )
-        self._request_seconds = Histogram(
+        self._request_seconds = _Durations(
             "emg_http_request_duration_seconds",
             "Seconds from a request's head to the end of its answer, by route.",
             ["route"],
@@ -84,16 +113,17 @@ class Metrics:
         self._server: WSGIServer | None = None
         self._serving: Thread | None = None
         self._heartbeat_age_s.set(_NO_HEARTBEAT)
-        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._answered: dict[tuple[str, str, int], _Answered] = {}
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered. `route` is the path's pattern, of which there are few, never the path."""
         key = (method, route, status)
-        series = self._series.get(key)
-        if series is None:
-            series = self._series[key] = (self._requests.labels(method, route, status), self._request_seconds.labels(route))
-        series[0].inc()
-        series[1].observe(seconds)
+        answered = self._answered.get(key)
+        if answered is None:
+            series = self._requests.labels(method, route, status), self._request_seconds.labels(route)
+            answered = self._answered[key] = _Answered(*series)
+        answered.counts[bisect_left(_REQUEST_BUCKETS, seconds)] += 1
+        answered.sum_s += seconds
 
     def storage_event(self, outcome: str) -> None:
         """A storage event was taken."""
@@ -135,14 +165,17 @@ class Metrics:
         if self._keeping_up is not None:
             self._keeping_up.cancel()
             await asyncio.wait([self._keeping_up])
-            self._take_cache_counts()
+            self._tell()
 
     async def _keep_up(self) -> None:
         while True:
             await asyncio.sleep(_KEEP_UP_S)
-            self._take_cache_counts()
+            self._tell()
 
-    def _take_cache_counts(self) -> None:
+    def _tell(self) -> None:
+        """Tells the library what was only counted here so far."""
+        for answered in self._answered.values():
+            answered.tell()
         counts = self._cache_counts() if self._cache_counts is not None else {}
         for name, count in counts.items():
             if count > self._told[name]:
@@ -162,7 +195,7 @@ class Metrics:
 
     def exposition(self) -> tuple[bytes, str]:
         """Everything in Prometheus' text format, and its media type."""
-        self._take_cache_counts()
+        self._tell()
         return generate_latest(self._told_registry()), CONTENT_TYPE_LATEST
 
     def _told_registry(self) -> CollectorRegistry:

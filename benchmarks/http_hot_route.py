@@ -292,6 +292,8 @@ def compare(database_url: str, redis_url: str, rounds: int, seconds: float, reco
         "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
         "x-content-type-options": "nosniff",
         "cross-origin-resource-policy": "same-origin",
+        "age": "0",
+        "x-request-id": "0123456789abcdef-1234567",
     }
     constant = {"body": body.hex(), "headers": few | ours_too, "few": few}
     token = jwt.encode({"sub": THERAPIST, "role": "therapist", "exp": time.time() + 3600}, SECRET, "HS256")

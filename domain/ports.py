@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 import numpy as np
@@ -40,8 +40,7 @@ class Freshness(Enum):
     BOUNDED = "bounded"
 
 
-@dataclass(frozen=True, slots=True)
-class AnalyticsAnswer:
+class AnalyticsAnswer(NamedTuple):
     """Session analytics as read. `version` counts the writes of this session; `source` names the store that answered (postgres, memory,
     redis, or near: this process's own copy); `age_s` is the time since the answer left the truth: 0.0 when the truth itself answered.
 
@@ -55,8 +54,7 @@ class AnalyticsAnswer:
     stale: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentAnswer:
+class DocumentAnswer(NamedTuple):
     """The same analytics as canonical JSON, in the coding in which they are at hand."""
 
     body: bytes
@@ -67,8 +65,7 @@ class DocumentAnswer:
     stale: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class VersionAnswer:
+class VersionAnswer(NamedTuple):
     """Which version of the analytics there is; the rest as in AnalyticsAnswer."""
 
     version: int

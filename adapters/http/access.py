@@ -16,6 +16,7 @@ from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from adapters.http.fields import Fields, fields_of
 from adapters.http.needs import HttpNeeds, needed
 from adapters.http.problems import FORBIDDEN, LOOPBACK_ONLY, SESSION_NOT_FOUND, Problem
 from adapters.http.tokens import Tokens, unauthenticated
@@ -100,7 +101,7 @@ class LoopbackOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        if scope["type"] == "http" and (reason := comes_from_elsewhere(scope)) is not None:
+        if scope["type"] == "http" and (reason := comes_from_elsewhere(scope, fields_of(scope["headers"]))) is not None:
             problem = Problem(LOOPBACK_ONLY, f"{reason}; set JWT_SECRET, JWT_JWKS_URL or JWT_JWKS_FILE to answer others")
             await problem.response()(scope, receive, send)
             return
@@ -118,22 +119,23 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def comes_from_elsewhere(scope: Scope) -> str | None:
+def comes_from_elsewhere(scope: Scope, fields: Fields) -> str | None:
     """Why a request does not come from this machine, or None if it does."""
     client = scope.get("client")
     if client is not None and not is_loopback(client[0]):
         return "the request comes from another machine"
-    for name, value in scope["headers"]:
-        if name in (b"host", b"origin") and not _names_this_machine(value, is_origin=name == b"origin"):
-            return f"the {name.decode().title()} header names another machine"
+    host, origin = fields.get(b"host"), fields.get(b"origin")
+    if host is not None and not _names_this_machine(b"//" + host):
+        return "the Host header names another machine"
+    if origin is not None and not _names_this_machine(origin):
+        return "the Origin header names another machine"
     return None
 
 
 @lru_cache(maxsize=1000)
-def _names_this_machine(value: bytes, *, is_origin: bool) -> bool:
-    text = value.decode("latin-1")
+def _names_this_machine(address: bytes) -> bool:
     try:
-        host = urlsplit(text if is_origin else f"//{text}").hostname
+        host = urlsplit(address.decode("latin-1")).hostname
     except ValueError:
         return False
     return host is not None and is_loopback(host)

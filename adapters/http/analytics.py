@@ -8,22 +8,22 @@ Taking it out changes no answer, and a test holds the two ways together.
 
 # No `from __future__ import annotations`: FastAPI has to see the annotations, not their text.
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import APIRouter, Header, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
-from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from adapters.http.access import BEARER, Authentication, SessionIdText
 from adapters.http.codings import CODINGS, qualities
+from adapters.http.fields import Fields, fields_of
 from adapters.http.needs import HttpNeeds, Needed
 from adapters.http.observation import CLIENT_GONE, Observation
 from adapters.http.problems import INVALID_HEADER, NOT_ANALYSED, SESSION_NOT_FOUND, Problem, problem_of, unforeseen
 from adapters.http.representations import Representation, Representations, representations_in
-from adapters.http.request_ids import RequestIds
+from adapters.http.request_ids import REQUEST_ID, RequestIds
 from adapters.http.schemas import Absent, problems
 from adapters.http.security_headers import DATA_HEADERS
 from domain.access import Viewer
@@ -40,7 +40,7 @@ _PATTERN: Final = f"{_PREFIX}{{session_id}}{_SUFFIX}"
 _PATH_LENGTH: Final = len(_PREFIX) + 36 + len(_SUFFIX)
 _VERSION_DIGITS_MAX: Final = 18
 _TRUTHS: Final = frozenset({"postgres", "memory"})
-_CODED: Final = {coding: (b"content-encoding", coding.encode()) for coding in CODINGS}
+_CODED: Final = {coding: ((b"content-encoding", coding.encode()),) if coding != "identity" else () for coding in CODINGS}
 _JSON: Final = (b"content-type", b"application/json")
 
 Headers = list[tuple[bytes, bytes]]
@@ -73,9 +73,9 @@ class AnalyticsAnswers:
         self._repository = needs[HttpNeeds.session_analytics]
         self._representations = representations
 
-    async def answer(self, session_text: str, headers: Iterable[tuple[bytes, bytes]]) -> Reply:
+    async def answer(self, session_text: str, fields: Fields) -> Reply:
         """The answer to GET; HEAD's is the same without the body. Raises Problems, and what the repository raises."""
-        asked = _asked(headers)
+        asked = _asked(fields)
         viewer = await self._authentication.viewer(asked.authorization)
         session_id = _session_id(session_text)
         if not await self._access.may_see(viewer, session_id):
@@ -89,18 +89,12 @@ class AnalyticsAnswers:
             if answer is None:
                 return await self._absent(viewer, session_id)
             coding, body = await self._representations.of_document(session_id, answer, asked.accept_encoding)
-            headers = [*_of_version(session_id, answer.version, coding, False), *_of_reading(answer)]
-        else:
-            decoded = await self._repository.get(session_id, freshness=asked.freshness, at_least=asked.at_least)
-            if decoded is None:
-                return await self._absent(viewer, session_id)
-            coding, body = await self._representations.anonymous(decoded.analytics, decoded.version, asked.accept_encoding)
-            headers = [*_of_version(session_id, decoded.version, coding, True), *_of_reading(decoded)]
-        headers.append(_JSON)
-        headers.append((b"content-length", b"%d" % len(body)))
-        if coding != "identity":
-            headers.append(_CODED[coding])
-        return Reply(200, headers, body)
+            return Reply(200, [*_of_form(session_text, answer.version, coding, False, len(body)), *_of_reading(answer)], body)
+        decoded = await self._repository.get(session_id, freshness=asked.freshness, at_least=asked.at_least)
+        if decoded is None:
+            return await self._absent(viewer, session_id)
+        coding, body = await self._representations.anonymous(decoded.analytics, decoded.version, asked.accept_encoding)
+        return Reply(200, [*_of_form(session_text, decoded.version, coding, True, len(body)), *_of_reading(decoded)], body)
 
     async def _unchanged(self, if_none_match: bytes, viewer: Viewer, session_id: SessionId, asked: Asked) -> Reply | None:
         """304 if the client has the present version in a form that it may have; for which the document itself is not read."""
@@ -142,7 +136,7 @@ class AnalyticsFastPath:
     """
 
     def __init__(
-        self, app: ASGIApp, *, request_ids: RequestIds, observation: Observation, refuses: Callable[[Scope], object] | None
+        self, app: ASGIApp, *, request_ids: RequestIds, observation: Observation, refuses: Callable[[Scope, Fields], object] | None
     ) -> None:
         self._app = app
         self._request_ids = request_ids
@@ -156,22 +150,25 @@ class AnalyticsFastPath:
             or len(path := scope["path"]) != _PATH_LENGTH
             or not (path.startswith(_PREFIX) and path.endswith(_SUFFIX))
             or scope["method"] not in ("GET", "HEAD")
-            or (self._refuses is not None and self._refuses(scope))
         ):
             await self._app(scope, receive, send)
             return
-        await self._answer(scope, path[len(_PREFIX) : -len(_SUFFIX)], send)
+        fields = fields_of(scope["headers"])
+        if self._refuses is not None and self._refuses(scope, fields):
+            await self._app(scope, receive, send)
+            return
+        await self._answer(scope, fields, path[len(_PREFIX) : -len(_SUFFIX)], send)
 
-    async def _answer(self, scope: Scope, session_text: str, send: Send) -> None:
+    async def _answer(self, scope: Scope, fields: Fields, session_text: str, send: Send) -> None:
         begin = self._observation.clock()
         scope["route_pattern"] = _PATTERN
-        request_id = self._request_ids.take(scope)
-        tokens = bind_contextvars(request_id=scope["request_id"])
+        request_id = self._request_ids.take(scope, fields)
+        bound = REQUEST_ID.set(scope["request_id"])
         status = CLIENT_GONE
         try:
             answers: AnalyticsAnswers = scope["app"].state.analytics_answers
             try:
-                reply = await answers.answer(session_text, scope["headers"])
+                reply = await answers.answer(session_text, fields)
             except Problem as problem:
                 reply = _reply_of(problem)
             except EmgSessionsError as error:
@@ -184,7 +181,7 @@ class AnalyticsFastPath:
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
         finally:
             self._observation.note(scope, status, self._observation.clock() - begin)
-            reset_contextvars(**tokens)
+            REQUEST_ID.reset(bound)
 
 
 def _reply_of(problem: Problem) -> Reply:
@@ -192,28 +189,18 @@ def _reply_of(problem: Problem) -> Reply:
     return Reply(response.status_code, response.raw_headers, bytes(response.body))
 
 
-def _asked(headers: Iterable[tuple[bytes, bytes]]) -> Asked:
-    """What is asked, in one pass. Raises a Problem with status 400."""
-    authorization: str | None = None
-    accept_encoding: bytes | None = None
-    if_none_match: bytes | None = None
-    freshness = Freshness.BOUNDED
-    at_least: int | None = None
-    for name, value in headers:
-        match name:
-            case b"authorization":
-                authorization = value.decode("latin-1")
-            case b"accept-encoding":
-                accept_encoding = value if accept_encoding is None else accept_encoding + b"," + value
-            case b"if-none-match":
-                if_none_match = value if if_none_match is None else if_none_match + b"," + value
-            case b"cache-control":
-                # What a browser sends when somebody insists on reloading.
-                if b"no-cache" in value.lower():
-                    freshness = Freshness.FRESH
-            case b"emg-at-least-version":
-                at_least = _version(value)
-    return Asked(authorization, accept_encoding, if_none_match, freshness, at_least)
+def _asked(fields: Fields) -> Asked:
+    """What is asked. Raises a Problem with status 400."""
+    authorization, at_least = fields.get(b"authorization"), fields.get(b"emg-at-least-version")
+    # What a browser sends when somebody insists on reloading.
+    reloads = b"no-cache" in fields[b"cache-control"].lower() if b"cache-control" in fields else False
+    return Asked(
+        None if authorization is None else authorization.decode("latin-1"),
+        fields.get(b"accept-encoding"),
+        fields.get(b"if-none-match"),
+        Freshness.FRESH if reloads else Freshness.BOUNDED,
+        None if at_least is None else _version(at_least),
+    )
 
 
 def _version(value: bytes) -> int:
@@ -236,14 +223,20 @@ def _of_reading(answer: DocumentAnswer | AnalyticsAnswer | VersionAnswer) -> Hea
 
 
 @lru_cache(maxsize=10_000)
-def _of_version(session_id: SessionId, version: int, coding: Coding, anonymous: bool) -> tuple[tuple[bytes, bytes], ...]:
+def _of_form(session_text: str, version: int, coding: Coding, anonymous: bool, length: int) -> Headers:
+    """The headers of 200 that are the same for one form of one version."""
+    headers = _of_version(_session_id(session_text), version, coding, anonymous)
+    return [*headers, _JSON, (b"content-length", b"%d" % length), *_CODED[coding]]
+
+
+def _of_version(session_id: SessionId, version: int, coding: Coding, anonymous: bool) -> Headers:
     """The headers that are the same for one form of one version, of 200 and 304."""
-    return (
+    return [
         (b"cache-control", b"private, no-cache"),
         (b"vary", b"Accept-Encoding, Authorization"),
         (b"etag", Representation(session_id, version, coding, anonymous).etag()),
         (b"emg-analytics-version", b"%d" % version),
-    )
+    ]
 
 
 @lru_cache(maxsize=16)
@@ -298,7 +291,7 @@ async def _answered(
     `Cache-Control: no-cache` asks for an answer that is no older than the last write that was acknowledged.
     """
     answers: AnalyticsAnswers = request.app.state.analytics_answers
-    reply = await answers.answer(session_id, request.headers.raw)
+    reply = await answers.answer(session_id, fields_of(request.headers.raw))
     response = Response(b"" if request.method == "HEAD" else reply.body, reply.status)
     response.raw_headers = reply.headers
     return response

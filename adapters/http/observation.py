@@ -81,7 +81,9 @@ class Observation:
 
     def note(self, scope: Scope, status: int, seconds: float) -> None:
         """Tells of one request."""
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        method = scope["method"]
+        if method not in _METHODS:
+            method = "other"
         route: str = scope.get("route_pattern") or getattr(scope.get("route"), "path", None) or NO_ROUTE
         if self._meter is None:
             self._meter = self._meter_of_app()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, assert_never
 
@@ -495,7 +495,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         if answer is None:
             return None
         self.stats.count("stale_answers")
-        return replace(answer, stale=True)
+        return answer._replace(stale=True)
 
     def _by_partition(self, session_ids: list[SessionId]) -> list[tuple[Keys | None, list[SessionId]]]:
         partitions = self._relay.partitions
