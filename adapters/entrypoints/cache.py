@@ -28,7 +28,7 @@ from services.cache_warming import warm_recent_sessions
 async def stats(app: Container, settings: Settings, *, as_json: bool) -> ExitCode:
     """The whole command `cache stats`."""
     repository = await _cache(app, settings)
-    contents = await repository.contents()
+    contents = await repository.inspection.contents()
     if isinstance(contents, Unavailable):
         fail(f"the cache cannot be asked ({contents.reason}); emg-sessions cache health says more", ExitCode.STORAGE)
     if as_json:
@@ -76,7 +76,7 @@ def _counted(contents: CacheContents) -> Table:
 async def health(app: Container, settings: Settings, *, as_json: bool) -> ExitCode:
     """The whole command `cache health`."""
     repository = await _cache(app, settings)
-    found = await repository.health()
+    found = await repository.inspection.health()
     if as_json:
         _write_json(asdict(found))
     else:
@@ -111,7 +111,7 @@ async def warm(app: Container, settings: Settings, *, hours: float) -> ExitCode:
 async def inspect(app: Container, settings: Settings, *, session_id: str, as_json: bool) -> ExitCode:
     """The whole command `cache inspect`."""
     wanted = parse_session_id(session_id)
-    facts = await (await _cache(app, settings)).inspect(wanted)
+    facts = await (await _cache(app, settings)).inspection.entry(wanted)
     if isinstance(facts, Unavailable):
         fail(f"the cache cannot be asked ({facts.reason}); emg-sessions cache health says more", ExitCode.STORAGE)
     if as_json:

@@ -86,7 +86,7 @@ class CacheService:
         """What the cache holds and counted, over all processes; with `performance_stats.hit_rate`. Without a cache: {"enabled": False}."""
         if not isinstance(self._repository, RedisCachedSessionAnalyticsRepository):
             return {"enabled": False}
-        contents = self._portal.call(self._repository.contents)
+        contents = self._portal.call(self._repository.inspection.contents)
         if isinstance(contents, Unavailable):
             return {"enabled": True, "unavailable": contents.reason}
         return {"enabled": True, **contents.as_document()}
@@ -95,7 +95,7 @@ class CacheService:
         """How the cache does: `status` is healthy, degraded or unhealthy, or off without a cache."""
         if not isinstance(self._repository, RedisCachedSessionAnalyticsRepository):
             return {"status": "off"}
-        return asdict(self._portal.call(self._repository.health))
+        return asdict(self._portal.call(self._repository.inspection.health))
 
     def warm_cache_for_recent_sessions(self, hours: float = 24.0) -> int:
         """Reads the sessions registered in the last hours, so that they are in the cache; how many there were."""

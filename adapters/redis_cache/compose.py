@@ -8,6 +8,7 @@ from adapters.redis_cache.breaker import Breaker, BreakerState
 from adapters.redis_cache.codec import Codec
 from adapters.redis_cache.keys import check_prefix
 from adapters.redis_cache.leases import Leases
+from adapters.redis_cache.lookup import Lookup
 from adapters.redis_cache.near import NearCache
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.reads import CoalescedReads
@@ -33,13 +34,14 @@ def cached(
     stats.gauge("breaker_state", lambda: BREAKER_STATES.index(breaker.state))
     stats.gauge("near_entries", lambda: len(near))
     stats.gauge("near_bytes", lambda: near.bytes_held)
+    relay, leases = Relay(feed, server, scripts, key_prefix, policy, stats=stats), Leases(server, scripts, policy)
+    reads = [CoalescedReads(client, breaker, policy, stats) for _ in range(policy.partitions)]
     return RedisCachedSessionAnalyticsRepository(
         inner,
         server=server,
-        scripts=scripts,
-        reads=[CoalescedReads(client, breaker, policy, stats) for _ in range(policy.partitions)],
-        relay=Relay(feed, server, scripts, key_prefix, policy, stats=stats),
-        leases=Leases(server, scripts, policy),
+        lookup=Lookup(relay, reads, near, leases, stats),
+        relay=relay,
+        leases=leases,
         codec=Codec(policy, stats),
         policy=policy,
         stats=stats,

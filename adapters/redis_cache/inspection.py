@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, cast
@@ -15,7 +14,9 @@ from adapters.redis_cache.entry import unpack
 from adapters.redis_cache.histogram import HistogramSnapshot
 from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.leases import NOBODY
+from adapters.redis_cache.near import NearCache
 from adapters.redis_cache.policy import CachePolicy
+from adapters.redis_cache.relay import Relay
 from adapters.redis_cache.server import CacheServer, Unavailable
 from adapters.redis_cache.stats import TIERS, CacheStats, compression_ratio, hit_rate, totals
 from domain.session import SessionId
@@ -92,107 +93,130 @@ class EntryFacts:
     lease_s: float | None
 
 
-async def look_at_entry(server: CacheServer, keys: Keys, session_id: SessionId) -> EntryFacts | Unavailable:
-    """Reads an entry, its remaining life, its lease and the heartbeat."""
-    name = keys.entry(session_id)
-    values = await server.read([name, keys.heartbeat, keys.lease(session_id)])
-    ttl_ms = await server.on(lambda client: client.pttl(name))
-    lease_ms = await server.on(lambda client: client.pttl(keys.lease(session_id)))
-    if isinstance(values, Unavailable) or isinstance(ttl_ms, Unavailable) or isinstance(lease_ms, Unavailable):
-        return next(value for value in (values, ttl_ms, lease_ms) if isinstance(value, Unavailable))
-    value, epoch, lease = values
-    if lease is not None and lease.startswith(NOBODY):
-        lease_ms = -2  # It keeps a floor, and is free to be taken.
-    entry = None if value is None else unpack(value, session_id)
-    ttl_s, lease_s = (ms / 1000 if ms >= 0 else None for ms in (ttl_ms, lease_ms))
-    if entry is None:
-        return EntryFacts(name, "nothing" if value is None else "damaged", False, None, None, ttl_s, None, None, lease_s)
-    return EntryFacts(
-        key=name,
-        found="absent" if entry.payload is None else "analytics",
-        believed=entry.epoch == epoch,
-        version=entry.version,
-        age_s=time.time() - entry.filled_at_ms / 1000,
-        ttl_s=ttl_s,
-        coding=entry.coding,
-        payload_bytes=len(entry.payload or b""),
-        lease_s=lease_s,
-    )
+class Inspection:
+    """Looks at one process's cache and at what all of them have in Redis."""
 
+    def __init__(self, server: CacheServer, relay: Relay, near: NearCache, policy: CachePolicy, stats: CacheStats) -> None:
+        self._server = server
+        self._relay = relay
+        self._near = near
+        self._policy = policy
+        self._stats = stats
 
-async def look_at_health(server: CacheServer, partitions: Sequence[Keys], policy: CachePolicy, stats: CacheStats) -> CacheHealth:
-    """Asks the server for a sign of life and for the heartbeats, each once."""
+    def bounds(self) -> dict[str, int | float]:
+        """What is promised and what is held in this process, with the bounds of both; by name, units last."""
+        return {
+            "staleness_bound_s": self._policy.heartbeat_s,
+            "ttl_hours": self._policy.ttl_s / 3600.0,
+            "near_entries": len(self._near),
+            "near_entries_max": self._policy.near_entries_max,
+            "near_bytes": self._near.bytes_held,
+        }
 
-    async def ping(client: redis.Redis) -> float:
-        begin = time.perf_counter()
-        await client.ping()
-        return (time.perf_counter() - begin) * 1000
+    async def entry(self, session_id: SessionId) -> EntryFacts | Unavailable:
+        """A session's entry as it lies in Redis: the entry, its remaining life, its lease and the heartbeat."""
+        keys = self._relay.keys_of(session_id)
+        if keys is None:
+            return Unavailable("not_in_step")
+        name = keys.entry(session_id)
+        values = await self._server.read([name, keys.heartbeat, keys.lease(session_id)])
+        ttl_ms = await self._server.on(lambda client: client.pttl(name))
+        lease_ms = await self._server.on(lambda client: client.pttl(keys.lease(session_id)))
+        if isinstance(values, Unavailable) or isinstance(ttl_ms, Unavailable) or isinstance(lease_ms, Unavailable):
+            return next(value for value in (values, ttl_ms, lease_ms) if isinstance(value, Unavailable))
+        value, epoch, lease = values
+        if lease is not None and lease.startswith(NOBODY):
+            lease_ms = -2  # It keeps a floor, and is free to be taken.
+        entry = None if value is None else unpack(value, session_id)
+        ttl_s, lease_s = (ms / 1000 if ms >= 0 else None for ms in (ttl_ms, lease_ms))
+        if entry is None:
+            return EntryFacts(name, "nothing" if value is None else "damaged", False, None, None, ttl_s, None, None, lease_s)
+        return EntryFacts(
+            key=name,
+            found="absent" if entry.payload is None else "analytics",
+            believed=entry.epoch == epoch,
+            version=entry.version,
+            age_s=time.time() - entry.filled_at_ms / 1000,
+            ttl_s=ttl_s,
+            coding=entry.coding,
+            payload_bytes=len(entry.payload or b""),
+            lease_s=lease_s,
+        )
 
-    # The first exchange may have to connect; the second one tells the round trip.
-    await server.on(ping)
-    round_trip_ms = await server.on(ping)
-    if isinstance(round_trip_ms, Unavailable):
-        return CacheHealth("unhealthy", round_trip_ms.reason, None, None, stats.relay_lag_s(), server.breaker.state.value, None)
-    information = await server.on(lambda client: client.info("server"))
-    version = None if isinstance(information, Unavailable) else _server_version(information)
-    age_s = await _heartbeat_age_s(server, partitions, policy)
-    status: Status = "healthy" if age_s is not None and server.breaker.state is BreakerState.CLOSED else "degraded"
-    reason = None if status == "healthy" else "not in step with the database"
-    return CacheHealth(status, reason, round_trip_ms, age_s, stats.relay_lag_s(), server.breaker.state.value, version)
+    async def health(self) -> CacheHealth:
+        """Asks the server for a sign of life and for the heartbeats, each once."""
 
+        async def ping(client: redis.Redis) -> float:
+            begin = time.perf_counter()
+            await client.ping()
+            return (time.perf_counter() - begin) * 1000
 
-async def look_at_contents(
-    server: CacheServer, partitions: Sequence[Keys], policy: CachePolicy, stats: CacheStats
-) -> CacheContents | Unavailable:
-    """Counts by SCAN with a bound, measures a sample, and reads the totals of all processes."""
-    keys = partitions[0]
-    entries, complete = await _some_entries(server, keys)
-    sizes: list[int] = []
-    for name in entries[:_MEASURED_MAX]:
-        size = await server.on(partial(_memory_usage, name=name))
-        if isinstance(size, int):
-            sizes.append(size)
-    memory = await server.on(lambda client: client.info("memory"))
-    shared = await server.on(partial(_hash, name=keys.counters))
-    if isinstance(memory, Unavailable) or isinstance(shared, Unavailable):
-        return memory if isinstance(memory, Unavailable) else Unavailable("connection")
-    counts, histograms = totals(shared)
-    return CacheContents(
-        entries=len(entries) if complete else None,
-        sampled_entries=len(sizes),
-        entry_bytes_mean=sum(sizes) / len(sizes) if sizes else None,
-        server_memory_bytes=int(memory["used_memory"]),
-        heartbeat_age_s=await _heartbeat_age_s(server, partitions, policy),
-        counts=counts,
-        histograms=histograms,
-        this_process=stats.snapshot().gauges,
-    )
+        breaker, lag_s = self._server.breaker, self._stats.relay_lag_s
+        # The first exchange may have to connect; the second one tells the round trip.
+        await self._server.on(ping)
+        round_trip_ms = await self._server.on(ping)
+        if isinstance(round_trip_ms, Unavailable):
+            return CacheHealth("unhealthy", round_trip_ms.reason, None, None, lag_s(), breaker.state.value, None)
+        information = await self._server.on(lambda client: client.info("server"))
+        version = None if isinstance(information, Unavailable) else _server_version(information)
+        age_s = await self._heartbeat_age_s()
+        status: Status = "healthy" if age_s is not None and breaker.state is BreakerState.CLOSED else "degraded"
+        reason = None if status == "healthy" else "not in step with the database"
+        return CacheHealth(status, reason, round_trip_ms, age_s, lag_s(), breaker.state.value, version)
 
+    async def contents(self) -> CacheContents | Unavailable:
+        """What is stored, counted by SCAN with a bound, and a sample of it measured; and what all processes counted, with this process's
+        counts added first."""
+        if not self._relay.partitions:
+            return Unavailable("not_in_step")
+        keys = self._relay.partitions[0]
+        await self._stats.share(self._server, keys)
+        entries, complete = await self._some_entries(keys)
+        sizes: list[int] = []
+        for name in entries[:_MEASURED_MAX]:
+            size = await self._server.on(partial(_memory_usage, name=name))
+            if isinstance(size, int):
+                sizes.append(size)
+        memory = await self._server.on(lambda client: client.info("memory"))
+        shared = await self._server.on(partial(_hash, name=keys.counters))
+        if isinstance(memory, Unavailable) or isinstance(shared, Unavailable):
+            return memory if isinstance(memory, Unavailable) else Unavailable("connection")
+        counts, histograms = totals(shared)
+        return CacheContents(
+            entries=len(entries) if complete else None,
+            sampled_entries=len(sizes),
+            entry_bytes_mean=sum(sizes) / len(sizes) if sizes else None,
+            server_memory_bytes=int(memory["used_memory"]),
+            heartbeat_age_s=await self._heartbeat_age_s(),
+            counts=counts,
+            histograms=histograms,
+            this_process=self._stats.snapshot().gauges,
+        )
 
-async def _heartbeat_age_s(server: CacheServer, partitions: Sequence[Keys], policy: CachePolicy) -> float | None:
-    """By what is left of its life: it is renewed for the bound, from before the relay looked. Of several the oldest; None if one ended."""
-    ages_s: list[float] = []
-    for keys in partitions:
-        left_ms = await server.on(partial(_pttl, name=keys.heartbeat))
-        if not isinstance(left_ms, int) or left_ms < 0:
-            return None
-        ages_s.append(max(0.0, policy.heartbeat_s - left_ms / 1000))
-    return max(ages_s, default=None)
+    async def _heartbeat_age_s(self) -> float | None:
+        """By what is left of its life: it is renewed for the bound, from before the relay looked. Of several the oldest; None if one
+        ended."""
+        ages_s: list[float] = []
+        for keys in self._relay.partitions:
+            left_ms = await self._server.on(partial(_pttl, name=keys.heartbeat))
+            if not isinstance(left_ms, int) or left_ms < 0:
+                return None
+            ages_s.append(max(0.0, self._policy.heartbeat_s - left_ms / 1000))
+        return max(ages_s, default=None)
 
-
-async def _some_entries(server: CacheServer, keys: Keys) -> tuple[list[bytes], bool]:
-    """The names of entries, and whether these are all."""
-    names: set[bytes] = set()
-    cursor: int = 0
-    for _ in range(_SCAN_PAGES_MAX):
-        page = await server.on(partial(_scan_page, cursor=cursor, pattern=keys.entries_pattern))
-        if isinstance(page, Unavailable):
-            return sorted(names), False
-        cursor, found = page
-        names.update(found)
-        if cursor == 0:
-            return sorted(names), True
-    return sorted(names), False
+    async def _some_entries(self, keys: Keys) -> tuple[list[bytes], bool]:
+        """The names of entries, and whether these are all."""
+        names: set[bytes] = set()
+        cursor: int = 0
+        for _ in range(_SCAN_PAGES_MAX):
+            page = await self._server.on(partial(_scan_page, cursor=cursor, pattern=keys.entries_pattern))
+            if isinstance(page, Unavailable):
+                return sorted(names), False
+            cursor, found = page
+            names.update(found)
+            if cursor == 0:
+                return sorted(names), True
+        return sorted(names), False
 
 
 def _percentiles(found: HistogramSnapshot) -> dict[str, float | int | None]:

@@ -25,6 +25,8 @@ from domain.session import SessionId
 
 T = TypeVar("T")
 
+# Of a damaged entry not even the version can be trusted.
+_WHATEVER_ITS_VERSION: Final = b""
 # Redis has the question and may answer it yet, when nobody listens any more: when it thaws, for one.
 _MAY_BE_GRANTED_YET: Final = ("timeout", "connection")
 
@@ -52,7 +54,7 @@ class Lease:
 
 
 class Leases:
-    """Takes leases, fills under them and gives them back. Every method is one exchange with Redis."""
+    """Takes leases, fills under them, gives them back and voids them. Every method is one exchange with Redis."""
 
     def __init__(
         self,
@@ -109,6 +111,12 @@ class Leases:
             self._release_later(keys, [entry.session_id for entry in entries], lease.token)
             return [False for _ in entries]
         return [answer == 1 for answer in accepted]
+
+    async def invalidate(self, keys: Keys, session_id: SessionId, version: int | None) -> bool:
+        """A write was committed: drops an entry older than its version (None: any), and voids the lease. Whether Redis acknowledged."""
+        wanted = _WHATEVER_ITS_VERSION if version is None else version_text(version)
+        names = keys.entries_and_leases([session_id])
+        return await self._server.run(self._scripts.invalidate, names, [self._policy.floor_ms, wanted]) == 1
 
     def give_back(self, keys: Keys, lease: Lease, session_ids: Sequence[SessionId]) -> None:
         """Gives leases back unused, in the background: it is called where a caller was cancelled or failed, and cannot wait."""

@@ -136,6 +136,10 @@ class CacheServer:
 
         return await self.ask(add)
 
+    async def forget(self, names: Sequence[str]) -> int | Unavailable:
+        """Drops keys; how many there were."""
+        return await self.ask(lambda: self._client.unlink(*names))
+
     async def on(self, exchange: Callable[[redis.Redis], Awaitable[T]]) -> T | Unavailable:
         """What one exchange with the client returns; for looking at the server from outside."""
         return await self.ask(lambda: exchange(self._client))

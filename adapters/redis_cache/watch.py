@@ -27,7 +27,7 @@ class CacheWatch(WatchedPart):
 
     async def look(self) -> PartHealth:
         """See the port."""
-        health = await self._repository.health()
+        health = await self._repository.inspection.health()
         counts = self.counts()
         rate = hit_rate(counts)
         facts: dict[str, str | int | float | None] = {
@@ -36,7 +36,7 @@ class CacheWatch(WatchedPart):
             "heartbeat_age_s": None if health.heartbeat_age_s is None else round(health.heartbeat_age_s, 3),
             "round_trip_ms": None if health.round_trip_ms is None else round(health.round_trip_ms, 3),
             "hit_rate": None if rate is None else round(rate, 4),
-            **self._repository.bounds(),
+            **self._repository.inspection.bounds(),
             **{name: counts.get(name, 0) for name in _TOLD},
         }
         reasons = {"healthy": None, "degraded": f"{health.reason}; reads go to the database", "unhealthy": f"Redis: {health.reason}"}

@@ -190,14 +190,14 @@ async def test_cancelling_a_refresh_in_the_background_leaves_the_entry_and_nothi
             before = asyncio.all_tasks()
             refreshed = world.cache.stats.counts()["fills"]
             # So much later that the entry had better be renewed.
-            world.cache._codec._wall_clock = lambda: time.time() + QUIET.ttl_s * 0.95
+            world.cache._answers._codec._wall_clock = lambda: time.time() + QUIET.ttl_s * 0.95
 
             async def read(session_id: SessionId = session_id) -> Any:
                 return await world.cache.get(session_id)
 
             await cancelled_or_done(suspensions.begin(read()))
             await world.look_around(before)
-            world.cache._codec._wall_clock = time.time
+            world.cache._answers._codec._wall_clock = time.time
             refreshed = world.cache.stats.counts()["fills"] - refreshed
             await world.is_as_the_truth_says(session_id)
     assert refreshed == 1  # At last it was not cancelled.

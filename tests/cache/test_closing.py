@@ -90,15 +90,15 @@ async def test_closing_does_not_wait_for_a_server_that_is_gone(
 
 async def test_the_relay_goes_on_through_everything(caches: Caches, truth: WatchedRepository, raw: Any, keys: Keys) -> None:
     cache = await caches.open(BRISK)
-    assert cache._keeping_in_step is not None
+    assert cache._keeping.relaying is not None
     for name in (keys.position, keys.heartbeat, keys.mark):
         await raw.delete(name)
         await raw.hset(name, "not", "ours")
     truth.feed_failing = True
     await asyncio.sleep(0.3)
     truth.feed_failing = False
-    assert not cache._keeping_in_step.done()
-    await eventually(cache.health, lambda health: health.status == "healthy")
+    assert not cache._keeping.relaying.done()
+    await eventually(cache.inspection.health, lambda health: health.status == "healthy")
 
 
 async def test_counts_of_another_type_do_not_end_the_relay(caches: Caches, raw: Any, keys: Keys) -> None:
@@ -106,7 +106,7 @@ async def test_counts_of_another_type_do_not_end_the_relay(caches: Caches, raw: 
     cache = await caches.open(BRISK)
     await cache.get(new_id())
     await asyncio.sleep(0.3)
-    assert cache._keeping_in_step is not None
-    assert not cache._keeping_in_step.done()
-    assert (await cache.health()).status == "healthy"
-    await cache.contents()
+    assert cache._keeping.relaying is not None
+    assert not cache._keeping.relaying.done()
+    assert (await cache.inspection.health()).status == "healthy"
+    await cache.inspection.contents()

@@ -332,8 +332,8 @@ async def test_the_heartbeat_dates_from_before_the_look_at_the_log(caches: Cache
     """A relay that stands still between its look and its word vouches for nothing afterwards."""
     cache, session_id = await caches.open(BRISK), new_id()
     await cache.save(edition(session_id, 1))
-    assert cache._keeping_in_step is not None
-    cache._keeping_in_step.cancel()
+    assert cache._keeping.relaying is not None
+    cache._keeping.relaying.cancel()
 
     async def stand_still() -> None:
         await truth.inner.save(edition(session_id, 2))

@@ -75,10 +75,10 @@ async def test_the_counts_of_all_processes_add_up(caches: Caches) -> None:
         for _ in range(3):
             await cache.get(session_id)
     await one.aclose()
-    contents = await other.contents()
+    contents = await other.inspection.contents()
     assert isinstance(contents, CacheContents)
     assert (contents.counts["hits"], contents.counts["misses"], contents.counts["invalidations"]) == (6, 1, 1)
-    again = await other.contents()
+    again = await other.inspection.contents()
     assert isinstance(again, CacheContents)
     assert again.counts == contents.counts
     assert set(COUNTS) <= contents.counts.keys()
@@ -93,7 +93,7 @@ async def test_the_times_of_all_processes_add_up_by_tier(caches: Caches) -> None
             await cache.get(session_id)
         await cache.get_document(session_id)
     await one.aclose()
-    contents = await other.contents()
+    contents = await other.inspection.contents()
     assert isinstance(contents, CacheContents)
     times = contents.as_document()["latencies"]
     assert {tier: found["count"] for tier, found in times.items()} == {"near": 0, "redis": 8, "database": 1}
@@ -119,7 +119,7 @@ async def test_near_hits_are_timed_one_in_many(caches: Caches) -> None:
 async def test_statistics_are_plain_values_that_json_can_hold(caches: Caches) -> None:
     cache = await caches.open()
     await cache.save(edition(new_id(), 1))
-    contents = await cache.contents()
+    contents = await cache.inspection.contents()
     assert isinstance(contents, CacheContents)
     found = json.loads(json.dumps(contents.as_document(), allow_nan=False))
     assert found["performance_stats"]["hit_rate"] == 0.0
@@ -213,26 +213,26 @@ async def test_the_relay_counts_what_it_was_told(caches: Caches, truth: WatchedR
 
 async def test_health_tells_how_long_the_relay_has_not_passed(caches: Caches, truth: WatchedRepository) -> None:
     cache = await caches.open()
-    begun = (await cache.health()).relay_lag_s
+    begun = (await cache.inspection.health()).relay_lag_s
     truth.feed_failing = True
     assert not await cache._relay.catch_up()
-    later = (await cache.health()).relay_lag_s
+    later = (await cache.inspection.health()).relay_lag_s
     assert begun is not None
     assert later is not None
     assert 0 <= begun < later
     never = await caches.open(prefix=f"{caches.prefix}_never")
-    assert (await never.health()).relay_lag_s is None
+    assert (await never.inspection.health()).relay_lag_s is None
 
 
 async def test_contents_are_counted_and_measured(caches: Caches) -> None:
     cache = await caches.open()
-    empty = await cache.contents()
+    empty = await cache.inspection.contents()
     assert isinstance(empty, CacheContents)
     assert (empty.entries, empty.sampled_entries, empty.entry_bytes_mean) == (0, 0, None)
     for _ in range(7):
         await cache.save(edition(new_id(), 1))
     await cache.get(new_id())
-    contents = await cache.contents()
+    contents = await cache.inspection.contents()
     assert isinstance(contents, CacheContents)
     assert (contents.entries, contents.sampled_entries) == (8, 8)
     assert contents.entry_bytes_mean is not None
@@ -246,7 +246,7 @@ async def test_a_huge_keyspace_is_not_walked(own_redis: OwnRedis, caches: Caches
         await cache.save(edition(new_id(), 1))
         await cache._server.on(lambda client: client.mset({f"somebody:{number}": "x" for number in range(30_000)}))
         proxy.sent.clear()
-        contents = await cache.contents()
+        contents = await cache.inspection.contents()
         assert isinstance(contents, CacheContents)
         assert contents.entries is None
         assert redis_commands(proxy.sent).count("SCAN") <= 20
@@ -255,7 +255,7 @@ async def test_a_huge_keyspace_is_not_walked(own_redis: OwnRedis, caches: Caches
 
 async def test_a_cache_in_step_is_healthy(caches: Caches) -> None:
     cache = await caches.open()
-    health = await cache.health()
+    health = await cache.inspection.health()
     assert (health.status, health.reason, health.breaker) == ("healthy", None, "closed")
     assert health.round_trip_ms is not None
     assert health.round_trip_ms > 0
@@ -268,32 +268,32 @@ async def test_a_cache_in_step_is_healthy(caches: Caches) -> None:
 async def test_a_cache_out_of_step_is_degraded(caches: Caches, truth: WatchedRepository, raw: Any, keys: Keys) -> None:
     cache = await caches.open()
     await raw.delete(keys.heartbeat)
-    health = await cache.health()
+    health = await cache.inspection.health()
     assert (health.status, health.reason, health.heartbeat_age_s) == ("degraded", "not in step with the database", None)
     assert await cache._relay.catch_up()
-    assert (await cache.health()).status == "healthy"
+    assert (await cache.inspection.health()).status == "healthy"
 
 
 async def test_a_cache_whose_truth_was_never_there_is_degraded(caches: Caches, truth: WatchedRepository) -> None:
     truth.feed_failing = True
     cache = await caches.open()
-    assert (await cache.health()).status == "degraded"
-    assert await cache.contents() == Unavailable("not_in_step")
+    assert (await cache.inspection.health()).status == "degraded"
+    assert await cache.inspection.contents() == Unavailable("not_in_step")
 
 
 async def test_a_cache_without_its_server_is_unhealthy(caches: Caches, closed_port: int) -> None:
     cache = await caches.open(BRISK, url=f"redis://127.0.0.1:{closed_port}/0")
-    health = await cache.health()
+    health = await cache.inspection.health()
     assert (health.status, health.heartbeat_age_s, health.server) == ("unhealthy", None, None)
     assert health.reason in {"connection", "timeout", "breaker_open"}
-    assert isinstance(await cache.contents(), Unavailable)
+    assert isinstance(await cache.inspection.contents(), Unavailable)
 
 
 async def test_health_is_told_again_when_the_server_is_back(own_redis: OwnRedis, caches: Caches) -> None:
     cache = await caches.open(BRISK, url=own_redis.url)
-    assert (await cache.health()).status == "healthy"
+    assert (await cache.inspection.health()).status == "healthy"
     own_redis.stop()
     await asyncio.sleep(BOUND_S)
-    assert (await cache.health()).status == "unhealthy"
+    assert (await cache.inspection.health()).status == "unhealthy"
     own_redis.cont()
-    await eventually(cache.health, lambda health: health.status == "healthy")
+    await eventually(cache.inspection.health, lambda health: health.status == "healthy")

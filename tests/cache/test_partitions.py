@@ -152,13 +152,13 @@ async def test_operators_see_all_partitions_as_one_cache(
     cache = await caches.open(SEVERAL)
     for session_id in session_ids:
         await cache.save(edition(session_id, 1))
-    contents: Any = await cache.contents()
+    contents: Any = await cache.inspection.contents()
     assert contents.entries == 6
-    assert (await cache.health()).status == "healthy"
+    assert (await cache.inspection.health()).status == "healthy"
     for session_id in session_ids:
-        facts: Any = await cache.inspect(session_id)
+        facts: Any = await cache.inspection.entry(session_id)
         assert (facts.found, facts.believed) == ("analytics", True)
     assert await cache.forget_everything()
     assert await sources(cache, session_ids) == ["memory"] * 6
     await raw.delete(partitions[2].heartbeat)
-    assert (await cache.health()).status == "degraded"
+    assert (await cache.inspection.health()).status == "degraded"

@@ -227,9 +227,9 @@ async def test_what_is_suspected_is_bounded(caches: Caches, truth: WatchedReposi
 
 async def test_it_is_off_where_its_setting_is_zero(caches: Caches) -> None:
     cache = await caches.open(replace(QUIET, sampler_s=0.0))
-    assert cache._sampler.pause_s() is None
-    assert cache._sampling is not None
-    await asyncio.wait_for(cache._sampling, 10)  # Ends by itself.
+    assert cache._keeping._sampler.pause_s() is None
+    assert cache._keeping.sampling is not None
+    await asyncio.wait_for(cache._keeping.sampling, 10)  # Ends by itself.
 
 
 # In the cache's own task, with time as it passes

@@ -79,7 +79,7 @@ class Play:
             cache = cached(truth, truth, redis_url=proxy.redis_url, key_prefix=self.prefix, policy=self.policy)
             self.mutate(cache)
             for script in ("acquire", "fill", "invalidate", "mark", "apply", "release"):
-                name_script(getattr(cache._scripts, script).sha, script)
+                name_script(getattr(cache._leases._scripts, script).sha, script)
             self.stack.push_async_callback(cache.aclose)
             assert await cache._relay.catch_up()  # Without `open`: passes happen when a schedule says so.
             await cache.save(edition(new_id(), 0))  # Connections are there, and scripts are known.

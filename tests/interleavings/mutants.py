@@ -19,7 +19,7 @@ def in_script(name: str, old: str, new: str) -> Mutate:
     """Another text in one of the scripts."""
 
     def mutate(cache: Any) -> None:
-        script = getattr(cache._scripts, name)
+        script = getattr(cache._leases._scripts, name)
         assert old in script.text
         script.text = script.text.replace(old, new)
         script.sha = hashlib.sha1(script.text.encode(), usedforsecurity=False).hexdigest()
@@ -35,7 +35,7 @@ def stores_what_it_wrote(cache: Any) -> None:
         keys, session_id = cache._relay.partitions[0], analytics.session_id
         answer = AnalyticsAnswer(analytics, receipt.version, "postgres", 0.0)
         epoch = bytes.fromhex((await cache._server.on(lambda client: client.get(keys.position))).decode().partition(":")[0])
-        entry = await cache._codec.entry(session_id, answer, epoch)
+        entry = await cache._answers._codec.entry(session_id, answer, epoch)
         await cache._server.on(lambda client: client.set(keys.entry(session_id), pack(entry), px=60_000))
         return SaveReceipt(receipt.version, receipt.changed, fresh=True)
 
@@ -69,18 +69,18 @@ def reads_the_database_before_it_has_the_lease(cache: Any) -> None:
 
 def shares_every_load(cache: Any) -> None:
     """Naive coalescing: whoever comes while a load is under way has its result, until the moment it has landed."""
-    cache._loads.depart = lambda key: None
+    cache._loading._loads.depart = lambda key: None
 
 
 def shares_refused_loads(cache: Any) -> None:
     """Whoever joined takes a load for its own: also one that Redis refused, because somebody wrote meanwhile."""
-    join = cache._loads.join
+    join = cache._loading._loads.join
 
     async def join_as_ours(*asked: Any) -> Any:
         landed = await join(*asked)
         return type(landed)(landed.result, joined=False)
 
-    cache._loads.join = join_as_ours
+    cache._loading._loads.join = join_as_ours
 
 
 def keeps_the_epoch(cache: Any) -> None:
@@ -112,7 +112,8 @@ def compares_versions(cache: Any) -> None:
 def leaves_the_lease(cache: Any) -> None:
     """Nor does a writer wait for whoever has it, which would mend what it broke before its receipt is there."""
     in_script("invalidate", _VOIDS_THE_LEASE, "")(cache)
-    cache._policy = replace(cache._policy, follow_s_max=1.5 * cache._policy.follow_poll_s)
+    policy = cache._single._policy
+    cache._single._policy = replace(policy, follow_s_max=1.5 * policy.follow_poll_s)
 
 
 MUTANTS: Final[dict[str, tuple[Mutate, str]]] = {

@@ -1,0 +1,121 @@
+"""How one session is read when no copy in the process may answer: Redis, else a load, else the truth, else something stale."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import assert_never
+
+from adapters.redis_cache.answers import Answers
+from adapters.redis_cache.codec import Codec
+from adapters.redis_cache.entry import Entry, unpack
+from adapters.redis_cache.loading import Loaded, Loading, NotOurs
+from adapters.redis_cache.lookup import Bypass, Hit, Lookup, Miss
+from adapters.redis_cache.near import NearCache, NearCopy
+from adapters.redis_cache.policy import CachePolicy
+from adapters.redis_cache.relay import Relay
+from adapters.redis_cache.server import CacheServer, Unavailable
+from adapters.redis_cache.stats import CacheStats
+from adapters.redis_cache.truth import Truth
+from domain.errors import StorageUnavailable
+from domain.ports import AnalyticsAnswer, Freshness
+from domain.session import SessionId
+
+
+class SingleReads:
+    """What the cache *does* is the one `match` in `_read`; the parts answer questions and decide nothing."""
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        loading: Loading,
+        truth: Truth,
+        *,
+        server: CacheServer,
+        relay: Relay,
+        answers: Answers,
+        codec: Codec,
+        near: NearCache,
+        policy: CachePolicy,
+        stats: CacheStats,
+    ) -> None:
+        self._lookup = lookup
+        self._loading = loading
+        self._truth = truth
+        self._server = server
+        self._relay = relay
+        self._answers = answers
+        self._codec = codec
+        self._near = near
+        self._policy = policy
+        self._stats = stats
+
+    async def read_or_stale(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Hit | AnalyticsAnswer | None:
+        """What Redis has and may be believed, or an answer of the truth; if the truth fails, a stale answer where that is allowed."""
+        try:
+            return await self._read(session_id, freshness, at_least)
+        except StorageUnavailable:
+            stale = await self.stale(session_id, at_least) if self._policy.fail_safe_s > 0 else None
+            if stale is None:
+                raise
+            return stale
+
+    async def stale(self, session_id: SessionId, at_least: int | None) -> AnalyticsAnswer | None:
+        """What this process or Redis still has, heartbeat or not, if it is not too old."""
+        keys = self._relay.keys_of(session_id)
+        copy, source = self._near.held(session_id), "near"
+        if copy is not None and not await self._answers.ready(copy):
+            copy = None
+        if copy is None and keys is not None:
+            values = await self._server.read([keys.entry(session_id)])
+            entry = None if isinstance(values, Unavailable) or values[0] is None else unpack(values[0], session_id)
+            if entry is not None:
+                copy, source = NearCopy(entry, await self._codec.analytics(entry)), "redis"
+        if copy is None or copy.entry.version < (at_least or 0) or self._codec.age_s(copy.entry) > self._policy.fail_safe_s:
+            return None
+        answer = self._answers.analytics(copy, source)
+        if answer is None:
+            return None
+        self._stats.count("stale_answers")
+        return answer._replace(stale=True)
+
+    async def _read(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Hit | AnalyticsAnswer | None:
+        """What Redis has and may be believed, or an answer of the truth."""
+        clock = asyncio.get_running_loop().time
+        give_up_at: float | None = None
+        followed = False
+        while True:
+            match await self._lookup.look_up(session_id, at_least):
+                case Entry() | NearCopy() as hit:
+                    entry = hit if isinstance(hit, Entry) else hit.entry
+                    self._stats.hit(entry, followed=followed)
+                    if self._codec.wants_refresh(entry) and (keys := self._relay.keys_of(session_id)) is not None:
+                        self._loading.refresh(keys, entry)
+                    return hit
+                case Miss() as miss if give_up_at is None or clock() < give_up_at:
+                    give_up_at = give_up_at or clock() + self._policy.follow_s_max
+                    landed = await self._loading.join(session_id, at_least or 0, miss)
+                    match landed.result:
+                        # A load that had begun before we came tells us enough only if Redis accepted it.
+                        case Loaded(answer) if not landed.joined:
+                            return answer
+                        case Loaded(answer, version, accepted=True) if version >= (at_least or 0):
+                            self._stats.count("coalesced")
+                            return answer
+                        case NotOurs("busy"):  # Another process was chosen; we wait for it.
+                            await asyncio.sleep(self._policy.follow_poll_s)
+                        case NotOurs("unavailable"):
+                            return await self._past_redis(session_id, freshness, at_least)
+                    followed = True
+                case Miss():
+                    return await self._past_redis(session_id, Freshness.FRESH, at_least)
+                case Bypass(reason):
+                    self._stats.bypassed(reason)
+                    return await self._past_redis(session_id, freshness, at_least)
+                case outcome:
+                    assert_never(outcome)
+
+    async def _past_redis(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> AnalyticsAnswer | None:
+        """The truth's answer, not stored. A bounded read may share another's."""
+        if freshness is Freshness.BOUNDED and at_least is None:
+            return await self._truth.get_shared(session_id, self._near.read_begins().writes)
+        return await self._truth.get(session_id)
