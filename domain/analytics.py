@@ -8,8 +8,10 @@ Values are immutable and may be shared between callers; the few dicts in them ar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from math import inf
+from operator import attrgetter
 from typing import Final, Literal
 
 from domain.errors import InvalidParameters
@@ -51,6 +53,15 @@ class RecordingFacts:
                     facts[name] = float(fact)
                 elif isinstance(fact, tuple) and any(isinstance(part, int) and abs(part) >= _INTEGERS_END for part in fact):
                     facts[name] = tuple(float(part) if isinstance(part, int) and abs(part) >= _INTEGERS_END else part for part in fact)
+
+
+_ABOVE_ZERO: Final = (
+    "window_length_s", "envelope_highpass_hz", "envelope_highpass_order", "envelope_lowpass_hz", "envelope_lowpass_order",
+    "envelope_smoothing_s", "mvc_session", "mvc_threshold_percent", "duration_threshold_ms", "onset_fraction_activated",
+    "onset_fraction_envelope", "onset_smoothing_samples", "contraction_length_s_max",
+)  # fmt: skip
+# Checked whenever a document is decoded, so all are had at once.
+_values_above_zero: Final = attrgetter(*_ABOVE_ZERO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,22 +106,19 @@ class AnalysisParameters:
             raise InvalidParameters("mvc_estimate_percentile must be above 0 and at most 100")
         if not self.contraction_length_s_min < self.contraction_length_s_max:
             raise InvalidParameters("contraction_length_s_min must be less than contraction_length_s_max")
-        positive = {
-            "window_length_s", "envelope_highpass_hz", "envelope_highpass_order", "envelope_lowpass_hz", "envelope_lowpass_order",
-            "envelope_smoothing_s", "mvc_session", "mvc_threshold_percent", "duration_threshold_ms", "onset_fraction_activated",
-            "onset_fraction_envelope", "onset_smoothing_samples", "contraction_length_s_max",
-        }  # fmt: skip
         if self.envelope_padding_samples < 0:
             raise InvalidParameters("envelope_padding_samples must be at least 0 (0 for no padding)")
-        for name in ("contraction_length_s_min", "contraction_gap_s_max"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InvalidParameters(f"{name} must be a number of at least 0, not {getattr(self, name)}")
-        for parameter in fields(self):
-            value = getattr(self, parameter.name)
-            if parameter.name in positive and value is not None and not 0 < value < float("inf"):
-                raise InvalidParameters(f"{parameter.name} must be a number above 0, not {value}")
+        for name, value in (
+            ("contraction_length_s_min", self.contraction_length_s_min),
+            ("contraction_gap_s_max", self.contraction_gap_s_max),
+        ):
+            if not 0 <= value < inf:
+                raise InvalidParameters(f"{name} must be a number of at least 0, not {value}")
+        for name, value in zip(_ABOVE_ZERO, _values_above_zero(self), strict=True):
+            if value is not None and not 0 < value < inf:
+                raise InvalidParameters(f"{name} must be a number above 0, not {value}")
         for name, value in self.mvc_by_channel.items():
-            if not 0 < value < float("inf"):
+            if not 0 < value < inf:
                 raise InvalidParameters(f"mvc_by_channel: the value for {name!r} must be a number above 0, not {value}")
 
 
