@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Final
 
 OURS: Final = tuple(str(Path(__file__).parents[2] / folder) for folder in ("adapters", "domain", "services"))
+_TOOL: Final = 4  # One of those that sys.monitoring leaves free.
 
 
 class Instructions:
@@ -19,14 +20,30 @@ class Instructions:
         self.count = 0
 
     def __enter__(self) -> Instructions:
-        sys.settrace(self._called)
+        if sys.version_info >= (3, 12):
+            sys.monitoring.use_tool_id(_TOOL, "costs")
+            sys.monitoring.register_callback(_TOOL, sys.monitoring.events.INSTRUCTION, self._instruction)
+            sys.monitoring.set_events(_TOOL, sys.monitoring.events.INSTRUCTION)
+        else:
+            sys.settrace(self._called)
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
+        if sys.version_info >= (3, 12):
+            sys.monitoring.set_events(_TOOL, 0)
+            sys.monitoring.register_callback(_TOOL, sys.monitoring.events.INSTRUCTION, None)
+            sys.monitoring.free_tool_id(_TOOL)
+        else:
+            sys.settrace(None)
+
+    def _counts(self, code: CodeType) -> bool:
+        return code.co_filename != __file__ and (not self._ours_only or code.co_filename.startswith(OURS))
+
+    def _instruction(self, code: CodeType, _offset: int) -> None:
+        self.count += self._counts(code)
 
     def _called(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if frame.f_code.co_filename == __file__ or (self._ours_only and not frame.f_code.co_filename.startswith(OURS)):
+        if not self._counts(frame.f_code):
             return None
         frame.f_trace_lines, frame.f_trace_opcodes = False, True
         return self._ran
