@@ -14,6 +14,7 @@ import msgspec
 
 from domain.analytics import SessionAnalytics
 from domain.errors import InvalidParameters, StoredDataInvalid
+from domain.ports import AnalyticsAnswer, DocumentAnswer
 
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 _DECODER: Final = msgspec.json.Decoder(SessionAnalytics)
@@ -30,6 +31,11 @@ def encode(analytics: SessionAnalytics) -> bytes:
     body = _ENCODER.encode(analytics)
     # PostgreSQL's numbers have no minus zero, so nobody's have.
     return _STRING_OR_MINUS_ZERO.sub(lambda found: b"0.0" if found[0] == b"-0.0" else found[0], body) if b"-0.0" in body else body
+
+
+def of_answer(answer: AnalyticsAnswer) -> DocumentAnswer:
+    """The same answer as bytes, for a store that does not keep these."""
+    return DocumentAnswer(encode(answer.analytics), "identity", answer.version, answer.source, answer.age_s, answer.stale)
 
 
 def encode_to_store(analytics: SessionAnalytics) -> bytes:

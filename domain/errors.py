@@ -29,8 +29,8 @@ class EmgSessionsError(Exception):
     """The root: whoever catches this catches every failure this program foresaw."""
 
 
-class InvalidRecording(EmgSessionsError):
-    """The named recording cannot be analysed, for the given reason."""
+class RecordingError(EmgSessionsError):
+    """Something failed of the named recording, for the given reason."""
 
     def __init__(self, file_name: str, reason: str) -> None:
         super().__init__(file_name, reason)
@@ -39,6 +39,10 @@ class InvalidRecording(EmgSessionsError):
 
     def __str__(self) -> str:
         return f"{self.file_name}: {self.reason}"
+
+
+class InvalidRecording(RecordingError):
+    """The recording cannot be analysed."""
 
 
 class InvalidRecordingKey(EmgSessionsError):
@@ -103,16 +107,8 @@ class InvalidSettings(EmgSessionsError):
     """A setting is missing, malformed or out of range; the message names it."""
 
 
-class AnalysisFailed(EmgSessionsError):
-    """The analysis of the named recording ended without an answer."""
-
-    def __init__(self, file_name: str, reason: str) -> None:
-        super().__init__(file_name, reason)
-        self.file_name = file_name
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.file_name}: {self.reason}"
+class AnalysisFailed(RecordingError):
+    """The analysis ended without an answer."""
 
 
 class StorageError(EmgSessionsError):

@@ -58,9 +58,7 @@ class MemorySessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed):
     ) -> DocumentAnswer | None:
         """See the port."""
         answer = await self.get(session_id)
-        if answer is None:
-            return None
-        return DocumentAnswer(document.encode(answer.analytics), "identity", answer.version, answer.source, answer.age_s)
+        return None if answer is None else document.of_answer(answer)
 
     async def get_version(
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None

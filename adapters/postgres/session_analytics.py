@@ -128,9 +128,7 @@ class PostgresSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed)
     ) -> DocumentAnswer | None:
         """See the port. jsonb keeps neither key order nor spacing, so the canonical bytes are made anew."""
         answer = await self.get(session_id)
-        if answer is None:
-            return None
-        return DocumentAnswer(document.encode(answer.analytics), "identity", answer.version, answer.source, answer.age_s)
+        return None if answer is None else document.of_answer(answer)
 
     async def get_version(
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None

@@ -154,8 +154,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             case None:
                 return None
             case answer:
-                body = document.encode(answer.analytics)
-                return DocumentAnswer(body, "identity", answer.version, answer.source, answer.age_s, answer.stale)
+                return document.of_answer(answer)
 
     async def get_version(
         self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
