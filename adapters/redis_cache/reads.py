@@ -22,6 +22,8 @@ from adapters.redis_cache.server import Unavailable
 from adapters.redis_cache.stats import CacheStats
 
 _UNDER_WAY_MAX: Final = 2
+# A reader can go elsewhere before it is certain that the server has failed.
+_PATIENCE: Final = 0.75
 _BUFFER_BYTES: Final = 256 * 1024
 
 
@@ -29,8 +31,9 @@ class CoalescedReads(asyncio.BufferedProtocol):
     """Reads entries, or their headers, together with the heartbeat; each once a command, whoever and however many ask for it.
 
     Two commands may be under way; who asks meanwhile gathers for the next, so the busier it is, the larger they are. Cancelling a reader
-    touches nobody else. All answers come within the deadline, or are Unavailable. After a failure the connection is tried again beside the
-    reads: a Redis that hangs takes connections and says nothing, and one deadline tells as much as many.
+    touches nobody else. Readers wait for three quarters of the deadline; then they, and all who come until an answer does, are told that
+    Redis is slow. At the deadline itself the connection is given up, and tried again beside the reads: a Redis that hangs takes connections
+    and says nothing, and one deadline tells as much as many.
     """
 
     def __init__(self, client: redis.Redis, breaker: Breaker, policy: CachePolicy, stats: CacheStats | None = None) -> None:
@@ -50,6 +53,7 @@ class CoalescedReads(asyncio.BufferedProtocol):
         self._under_way: deque[Batch] = deque()
         self._deadline: asyncio.TimerHandle | None = None
         self._send_is_due = False
+        self._slow = False
         self._hung = False
 
     def read(self, entry: str, heartbeat: str) -> Reading:
@@ -93,6 +97,9 @@ class CoalescedReads(asyncio.BufferedProtocol):
         if self._transport is None and (self._hung or self._breaker.state is not BreakerState.CLOSED):
             future.set_result(Unavailable(self._probe()))
             return future
+        if self._slow:
+            future.set_result(Unavailable("slow"))
+            return future
         self._heartbeat = heartbeat
         if batch.ask(entry, future):
             self._stats.count("reads_joined")
@@ -114,9 +121,9 @@ class CoalescedReads(asyncio.BufferedProtocol):
             self._ask(self._transport, batch)
 
     def _ask(self, transport: asyncio.Transport, batch: Batch) -> None:
-        if not self._under_way:
-            self._deadline = asyncio.get_running_loop().call_later(self._command_s, self._late)
         self._under_way.append(batch)
+        if len(self._under_way) == 1:
+            self._expect_an_answer()
         self._stats.asked(len(batch.waiting), headers_only=batch.headers_only)
         transport.write(batch.command(self._heartbeat))
 
@@ -161,9 +168,7 @@ class CoalescedReads(asyncio.BufferedProtocol):
             batch.preamble -= 1
             return None
         self._under_way.popleft()
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = asyncio.get_running_loop().call_later(self._command_s, self._late) if self._under_way else None
+        self._expect_an_answer()
         if isinstance(reply, hiredis.ReplyError):  # The server is there and says no.
             self._breaker.succeeded()
             self._stats.redis_failed("response")
@@ -177,6 +182,19 @@ class CoalescedReads(asyncio.BufferedProtocol):
             self._send()
         return None
 
+    def _expect_an_answer(self) -> None:
+        """Begins to wait for the answer to the oldest command under way, if there is one."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._slow = False
+        later = asyncio.get_running_loop().call_later
+        self._deadline = later(_PATIENCE * self._command_s, self._lose_patience) if self._under_way else None
+
+    def _lose_patience(self) -> None:
+        self._slow = True
+        self._tell_everybody(Unavailable("slow"))
+        self._deadline = asyncio.get_running_loop().call_later((1 - _PATIENCE) * self._command_s, self._late)
+
     def _late(self) -> None:
         self._hung = True
         self._fail("timeout", to_connect=False)
@@ -187,15 +205,16 @@ class CoalescedReads(asyncio.BufferedProtocol):
         if transport is not None:
             transport.abort()
             self._connection._close()
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
         if blame:
             self._breaker.failed(to_connect=to_connect)
             self._stats.redis_failed(reason)
-        answer = Unavailable(reason)
-        while self._under_way:
-            self._under_way.popleft().tell(answer)
+        self._tell_everybody(Unavailable(reason))
+        self._under_way.clear()
+        self._expect_an_answer()
+
+    def _tell_everybody(self, answer: Unavailable) -> None:
+        for batch in self._under_way:  # Which still has its answer to come.
+            batch.tell(answer)
         for batch in (self._headers, self._entries):
             batch.tell(answer)
             batch.waiting = {}

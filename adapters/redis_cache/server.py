@@ -31,7 +31,7 @@ _FLOOR: Final = re.compile(rb"[0-9a-f]{16}")
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Redis was not asked (breaker_open, reconnecting) or did not answer as it should (timeout, connection, response).
+    """Redis was not asked (breaker_open, reconnecting) or has not answered as it should (slow, timeout, connection, response).
 
     Not a miss: nothing is known.
     """

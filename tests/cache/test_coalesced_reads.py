@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from adapters.redis_cache.breaker import Breaker, BreakerState
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.reads import CoalescedReads
 from adapters.redis_cache.server import Unavailable, create_client
+from adapters.redis_cache.stats import CacheStats
 from tests.patience import eventually
 from tests.proxies import Proxy, redis_commands
 from tests.servers import OwnRedis
@@ -20,10 +22,10 @@ POLICY = CachePolicy(command_s=0.3, connect_s=0.6, open_s=0.1)
 
 
 @asynccontextmanager
-async def reading(url: str, policy: CachePolicy = POLICY) -> AsyncIterator[tuple[CoalescedReads, Breaker]]:
+async def reading(url: str, policy: CachePolicy = POLICY, stats: CacheStats | None = None) -> AsyncIterator[tuple[CoalescedReads, Breaker]]:
     client = create_client(url, policy)
     breaker = Breaker(policy.failures_to_open, policy.open_s)
-    reads = CoalescedReads(client, breaker, policy)
+    reads = CoalescedReads(client, breaker, policy, stats)
     try:
         yield reads, breaker
     finally:
@@ -133,12 +135,38 @@ async def test_a_server_that_hangs_costs_everybody_one_deadline_and_is_used_agai
         own_redis.stop()
         begin = asyncio.get_running_loop().time()
         answers = await asyncio.gather(*(reads.read(f"key {number}", "hb") for number in range(20)))
-        assert set(answers) == {Unavailable("timeout")}
+        assert set(answers) == {Unavailable("slow")}
+        assert await reads.read("a", "hb") == Unavailable("slow")
+        await eventually(lambda: reads.read("a", "hb"), lambda answer: answer == Unavailable("reconnecting"))
         assert asyncio.get_running_loop().time() - begin < 3 * POLICY.command_s
-        assert await reads.read("a", "hb") == Unavailable("reconnecting")
         own_redis.cont()
         await eventually(lambda: reads.read("a", "hb"), lambda answer: answer == (None, None))
         assert breaker.state is BreakerState.CLOSED
+
+
+async def test_readers_lose_their_patience_before_the_connection_does(redis_url: str, redis_prefix: str) -> None:
+    heartbeat = f"{redis_prefix}:hb"
+    policy = replace(POLICY, command_s=2.0, connect_s=2.0)
+    stats = CacheStats()
+    async with (
+        filled(redis_url, redis_prefix, 3) as names,
+        Proxy.to_redis(redis_url) as proxy,
+        reading(proxy.redis_url, policy, stats) as (reads, breaker),
+    ):
+        await reads.read(names[0], heartbeat)
+        proxy.sent.clear()
+        proxy.answering.clear()
+        asked = asyncio.ensure_future(reads.read(names[0], heartbeat))
+        await asyncio.sleep(0.1)
+        gathered = asyncio.ensure_future(reads.read(names[1], heartbeat))
+        assert set(await asyncio.gather(asked, gathered)) == {Unavailable("slow")}
+        assert await reads.read(names[2], heartbeat) == Unavailable("slow"), "who comes later need not find out again"
+        proxy.answering.set()
+        # The answer that comes after all is nobody's; the connection goes on.
+        await eventually(lambda: reads.read(names[2], heartbeat), lambda answer: answer == (names[2].encode(), b"beat"))
+        assert redis_commands(proxy.sent) == ["MGET"] * 3
+        assert breaker.state is BreakerState.CLOSED
+        assert stats.snapshot().counters["redis_timeouts"] == 0
 
 
 async def test_a_server_that_dies_is_noticed_and_found_again(own_redis: OwnRedis) -> None:
