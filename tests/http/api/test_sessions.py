@@ -62,6 +62,30 @@ async def test_a_session_that_was_completed_elsewhere_is_never_shown_without_its
     assert (shown["state"], shown["analytics"] is None, shown["recording"] is None) == ("completed", False, False)
 
 
+async def test_pages_of_patients_show_each_once(service: Service, therapist: str, patient: str) -> None:
+    codes = [f"{patient}{letter}" for letter in "äbcde"]
+    for code in codes:
+        await service.assignments.assign(code, therapist)
+        await service.session(patient=code, analysed=False)
+    seen: list[str] = []
+    cursor: str | None = None
+    async with service.asked_by(therapist, "therapist") as client:
+        for size in (2, 2, 1):
+            page = (await client.get("/api/v1/patients", params={"limit": "2"} | ({"cursor": cursor} if cursor else {}))).json()
+            assert len(page["patients"]) == size
+            seen += [each["patient_code"] for each in page["patients"]]
+            cursor = page["next_cursor"]
+    assert cursor is None
+    assert sorted(seen) == sorted(codes)
+
+
+@pytest.mark.parametrize("cursor", ["", "nothing", "AA==", "_w==", "ä", "Cg=="])
+async def test_a_cursor_of_patients_that_is_none_is_a_problem(service: Service, cursor: str) -> None:
+    async with service.asked_by() as client:
+        answer = await client.get("/api/v1/patients", params={"cursor": cursor})
+    assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (400, "invalid-cursor")
+
+
 async def test_a_list_reads_all_summaries_at_once(service: Service, patient: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(5):
         await service.session(patient=patient)
