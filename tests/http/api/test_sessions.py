@@ -246,7 +246,8 @@ async def test_events_tell_each_change_and_end_with_the_last(service: Service, p
     async with service.asked_by() as client:
         answer = await client.get(f"/api/v1/sessions/{session.session_id}/events")
     assert answer.headers["content-type"].startswith("text/event-stream")
-    events = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line]
+    events = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert answer.text.startswith("retry: "), "an EventSource would come again at once"
     assert [(event["state"], event["progress"]) for event in events][:2] == [("received", 0.0), ("processing", 0.5)]
     await eventually(lambda: _open_streams(service), lambda streams: streams == 0)
 
