@@ -83,14 +83,15 @@ async def system(tmp_path: Path) -> AsyncIterator[System]:
     name = f"emg-sessions-test-{secrets.token_hex(4)}"
     tag = f"{name}:test"
     # What a user has in .env; and what differs where no registry is at hand, with a port that is free.
-    environment = {variable: secrets.token_hex(32) for variable in ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "JWT_SECRET", "WEBHOOK_SECRET")}
-    (tmp_path / ".env").write_text("".join(f"{key}={value}\n" for key, value in (environment | {"LISTEN": "127.0.0.1:0"}).items()))
+    environment = {"LISTEN": "127.0.0.1:0", "MVC_SESSION": "0.0003"}
+    environment |= {variable: secrets.token_hex(32) for variable in ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "JWT_SECRET", "WEBHOOK_SECRET")}
+    (tmp_path / ".env").write_text("".join(f"{key}={value}\n" for key, value in environment.items()))
     build = {"context": str(_ROOT), "network": "host", "args": {"PYTHON_IMAGE": _IMAGES["python"]}}
     services: dict[str, Any] = {service: {"image": tag, "build": build} for service in ("migrate", "api", "worker")}
     services |= {"postgres": {"image": _IMAGES["postgres"]}, "redis": {"image": _IMAGES["redis"]}}
     (tmp_path / "override.json").write_text(json.dumps({"services": services}))
     files = ("--file", str(_ROOT / "compose.yaml"), "--file", str(tmp_path / "override.json"))
-    system = System(("compose", "--project-name", name, "--env-file", str(tmp_path / ".env"), *files))
+    system = System(("compose", "--project-name", name, "--project-directory", str(tmp_path), *files))
     try:
         await system.compose("build", "migrate", within_s=_BUILD_S_MAX)  # The others are the same image.
         await system.compose("up", "--detach", "--wait")
@@ -136,8 +137,8 @@ async def test_the_composed_system_analyses_an_upload_runs_as_nobody_in_particul
         session_id = await _uploaded(client, content)
         await _session(client, session_id, lambda session: session["state"] == "completed")
         fresh = {"Cache-Control": "no-cache"}
-        analytics = (await client.get(f"/api/v1/sessions/{session_id}/analytics", headers=fresh)).json()
-        assert [channel["name"] for channel in analytics["channels"]] == ["CH1", "CH2"]
+        channels = (await client.get(f"/api/v1/sessions/{session_id}/analytics", headers=fresh)).json()["channels"]
+        assert [(channel["name"], channel["mvc"]["source"]) for channel in channels] == [("CH1", "session"), ("CH2", "session")]
         signals = (await client.get(f"/api/v1/sessions/{session_id}/signals/all")).json()
         assert {signal["channel"] for signal in signals["signals"]} == {"CH1", "CH2"}
 
