@@ -164,6 +164,8 @@ def analysis_parameters(settings: Settings) -> AnalysisParameters:
     """The parameters of the analysis, from settings."""
     return AnalysisParameters(
         channels=settings.channels,
+        mvc_session=settings.mvc_session,
+        mvc_by_channel=dict(settings.mvc_channels),
         mvc_threshold_percent=settings.mvc_threshold_percent,
         duration_threshold_ms=settings.duration_threshold_ms or None,
     )

@@ -70,6 +70,8 @@ class Settings(BaseSettings):
     analysis_processes: Annotated[int, Field(ge=0)] = 0
     analysis_timeout_s: PositiveFloat = 120.0
     channels: Annotated[tuple[str, ...], NoDecode] = ()
+    mvc_session: PositiveFloat | None = None
+    mvc_channels: Annotated[tuple[tuple[Annotated[str, Field(min_length=1)], PositiveFloat], ...], NoDecode] = ()
     mvc_threshold_percent: PositiveFloat = 75.0
     duration_threshold_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2000.0
 
@@ -112,6 +114,16 @@ class Settings(BaseSettings):
     @classmethod
     def _comma_separated(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("mvc_channels", mode="before")
+    @classmethod
+    def _values_by_channel(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.rpartition("=") for part in value.split(",") if part.strip()]
+        if not all(equals for _, equals, _ in pairs):
+            raise ValueError("must look like CH1=0.0003,CH2=0.00041")
+        return tuple((name.strip(), number.strip()) for name, _, number in pairs)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -6,8 +6,11 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any, Final, ParamSpec, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -53,8 +56,9 @@ class ProcessWorkers(Workers):
         return answer
 
     def _started_pool(self) -> ProcessPool:
-        pool = ProcessPool(max_workers=self._processes, context=_context(), initializer=_behave)
-        pool.schedule(_nothing)  # Pebble starts its processes at the first work.
+        with _deaf_children():
+            pool = ProcessPool(max_workers=self._processes, context=_context(), initializer=_behave)
+            pool.schedule(_nothing)  # Pebble starts its processes at the first work, with threads that start those to come.
         return pool
 
     async def aclose(self) -> None:
@@ -65,18 +69,47 @@ class ProcessWorkers(Workers):
             await asyncio.to_thread(pool.join)
 
 
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes that this thread starts, and theirs in turn, never hear SIGTERM and SIGINT.
+
+    Terminals and some supervisors (systemd) send those to every process of a service, and the parent alone decides what becomes of running
+    work. A mask is inherited by whatever is started, the fork server included, which no initializer reaches.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # Which the fork server would do first, and which ends by taking these signals off the mask.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _context() -> Any:
     # Never fork: the parent has threads and an event loop. A fork server imports once and forks clean children.
     if "forkserver" in multiprocessing.get_all_start_methods():
-        context = multiprocessing.get_context("forkserver")
+        context = _ForkServer()
         context.set_forkserver_preload(["domain.emg.analysis", "services.therapy_session_processor", "adapters.c3d.reader", "ezc3d"])
         return context
     return multiprocessing.get_context("spawn")
 
 
+class _Analysis(ForkServerProcess):
+    """A process that is deaf to SIGTERM, and holds nothing that it would have to put in order."""
+
+    def terminate(self) -> None:
+        self.kill()
+
+
+class _ForkServer(ForkServerContext):
+    """The start method, with such processes."""
+
+    Process = _Analysis
+
+
 def _behave() -> None:
-    # Ctrl-C goes to the whole process group; the parent alone decides what becomes of running work.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # An analysis takes a second more or less; whoever waits for an answer on the same processors does not.
     if hasattr(os, "nice"):
         os.nice(_NICENESS)

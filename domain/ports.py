@@ -205,6 +205,16 @@ class PageKey:
     session_id: SessionId
 
 
+@dataclass(frozen=True, slots=True)
+class PatientSessions:
+    """A patient's sessions in brief, duplicates left out. Local time of the last recording; None if no recording of theirs says when."""
+
+    patient_code: str
+    sessions: int
+    last_recorded_at: datetime | None
+    last_registered_at: datetime
+
+
 @runtime_checkable
 class SessionRegistry(Protocol):
     """Knows which sessions were recorded, and what became of them. Raises StorageError as the repository does.
@@ -231,6 +241,13 @@ class SessionRegistry(Protocol):
     @abstractmethod
     async def page(self, query: SessionQuery, *, limit: int, after: PageKey | None = None) -> Sequence[TherapySession]:
         """The sessions that a query matches, newest registered first, `limit` at most, from after a key on. Duplicates are left out."""
+
+    @abstractmethod
+    async def patients(self, among: frozenset[str] | None, *, limit: int, after: str | None = None) -> Sequence[PatientSessions]:
+        """The patients who have sessions, `limit` at most, from after a code on, in an order of codes that is the store's and stays.
+
+        `among` is whom the asker may see, as in SessionQuery.
+        """
 
     @abstractmethod
     async def identify(self, session_id: SessionId, recording_sha256: str, size_bytes: int) -> TherapySession | None:

@@ -23,6 +23,7 @@ from domain.ports import (
 )
 from domain.session import TherapySession
 from domain.signals import PREVIEW_S_MAX, ReducedSignal, SignalKind, SignalPlan, SignalPreview, SignalRequest, planned
+from services.analytics_of_sessions import analytics_of
 
 Source = Literal["remembered", "made", "joined"]
 
@@ -65,7 +66,7 @@ class SessionSignals:
 
     async def plan(self, session: TherapySession, request: SignalRequest) -> SignalPlan | None:
         """How to answer a request; None if the session has no analytics. Raises UnknownChannel and InvalidSignalRequest."""
-        answer = await self._repository.get(session.session_id)
+        answer = await analytics_of(self._repository, session)
         return None if answer is None else planned(answer.analytics, request)
 
     async def answer(self, session: TherapySession, plan: SignalPlan) -> SignalsAnswer:

@@ -14,7 +14,7 @@ from tests.servers import Addresses, NoServer, OwnRedis, OwnServer, Servers, new
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SERVERLESS = ("tests/unit", "tests/architecture", "tests/model")  # A run of these alone starts no server.
+_SERVERLESS = ("tests/unit", "tests/architecture", "tests/model", "tests/containers")  # A run of these alone starts no server.
 _SERVERS = pytest.StashKey[Servers]()
 _ADDRESSES = pytest.StashKey[Addresses]()
 

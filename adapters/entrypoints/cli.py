@@ -25,10 +25,22 @@ app.add_typer(cache, name="cache")
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document a line on standard output, all else on standard error.")]
 
 
-@app.command(epilog="Example: emg-sessions process recordings/ extra.c3d --json > analytics.jsonl")
+@app.command(
+    epilog="Examples: emg-sessions process recordings/ extra.c3d --json > analytics.jsonl; "
+    "emg-sessions process extra.c3d --mvc CH1=3e-4 --mvc CH2=4e-4"
+)
 def process(
     paths: Annotated[list[Path], typer.Argument(help="C3D files, and folders of them.", show_default=False)],
     as_json: AsJson = False,
+    mvc: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CHANNEL=VALUE",
+            help="A channel's maximum voluntary contraction, in the recording's unit; without CHANNEL= every channel's. May be repeated. "
+            "MVC_CHANNELS and MVC_SESSION if not given, else estimated from the recording.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Analyse recordings and store what was found. Recordings that were analysed before are recognised by their bytes.
 
@@ -36,7 +48,11 @@ def process(
     """
     from adapters.entrypoints import console, process
 
-    raise typer.Exit(console.run(partial(process.command, paths=paths, as_json=as_json)))
+    try:
+        given = process.mvc_given(mvc or [])
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--mvc") from None
+    raise typer.Exit(console.run(partial(process.command, paths=paths, as_json=as_json), **given))
 
 
 @app.command(epilog="Example: emg-sessions show 6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10")

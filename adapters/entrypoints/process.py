@@ -39,6 +39,32 @@ def recordings_in(paths: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
+def mvc_given(options: Sequence[str]) -> dict[str, Any]:
+    """The settings that `--mvc CHANNEL=VALUE` and `--mvc VALUE` give. Raises ValueError naming the option that makes no sense."""
+    by_channel: dict[str, float] = {}
+    given: dict[str, Any] = {}
+    for option in options:
+        name, equals, text = option.rpartition("=")
+        try:
+            value = float(text)
+        except ValueError:
+            value = 0.0
+        if not 0 < value < float("inf") or (equals and not name.strip()):
+            raise ValueError(f"{option!r} is neither CHANNEL=VALUE nor VALUE, with a number above 0, such as CH1=0.0003")
+        if not equals:
+            given["mvc_session"] = value
+        else:
+            by_channel[name.strip()] = value
+    return given | ({"mvc_channels": tuple(by_channel.items())} if by_channel else {})
+
+
+def without_channel(settings: Settings, outcomes: Sequence[Outcome]) -> list[str]:
+    """The channels for which an MVC was given and that no recording has: typing errors, mostly."""
+    analysed = [outcome.analytics for outcome in outcomes if isinstance(outcome, Processed)]
+    there = {channel.name for analytics in analysed for channel in analytics.channels}
+    return [name for name, _ in settings.mvc_channels if analysed and name not in there]
+
+
 async def process(app: Container, paths: Sequence[Path]) -> list[Outcome]:
     """Processes recordings, several at once, with a progress bar on standard error; what became of each, in order.
 
@@ -94,10 +120,13 @@ def report(paths: Sequence[Path], outcomes: Sequence[Outcome], *, as_json: bool)
     return ExitCode.SOME_FAILED if any(isinstance(outcome, Exception) for outcome in outcomes) else ExitCode.OK
 
 
-async def command(app: Container, _: Settings, *, paths: Sequence[Path], as_json: bool) -> ExitCode:
+async def command(app: Container, settings: Settings, *, paths: Sequence[Path], as_json: bool) -> ExitCode:
     """The whole command."""
     recordings = recordings_in(paths)
-    return report(recordings, await process(app, recordings), as_json=as_json)
+    outcomes = await process(app, recordings)
+    for name in without_channel(settings, outcomes):
+        err.print(f"[yellow]an MVC was given for the channel {escape(repr(name))}, which no recording has[/]", soft_wrap=True)
+    return report(recordings, outcomes, as_json=as_json)
 
 
 def _table(paths: Sequence[Path], outcomes: Sequence[Outcome]) -> Table:

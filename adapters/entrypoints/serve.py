@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from types import FrameType
 from typing import Any, Final
 
 import structlog
@@ -49,7 +50,8 @@ async def command(app: Container, settings: Settings, *, host: str, port: int, w
     with listening:
         # Opened here before the server does, so that what fails ends in one sentence, not in the server's traceback.
         async with resolved(open_needs), _working(app, wanted=with_worker):
-            server = _Server(_config(create_app(open_needs, policy)), lambda: _announce(listening, has_keys=policy.access.has_keys))
+            web = create_app(open_needs, policy)
+            server = _Server(_config(web), lambda: _announce(listening, has_keys=policy.access.has_keys), web.state.event_streams.end)
             await server.serve([listening])
     return ExitCode.OK
 
@@ -81,11 +83,16 @@ async def _working(app: Container, *, wanted: bool) -> AsyncIterator[None]:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which says when it listens, and leaves the signal that ended it alone: the container still has to close."""
+    """uvicorn, which says when it listens and when it is told to end, and leaves the signal alone: the container still has to close."""
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None], told_to_end: Callable[[], None]) -> None:
         super().__init__(config)
         self._announce = announce
+        self._told_to_end = told_to_end
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._told_to_end()
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -5,6 +5,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Final
 
 from fastapi import APIRouter, Request
@@ -22,15 +23,22 @@ from domain.session import SessionState, TherapySession
 router = APIRouter(prefix="/api/v1/sessions", tags=["sessions"])
 
 _LAST: Final = frozenset({SessionState.COMPLETED, SessionState.FAILED, SessionState.DUPLICATE})
+# When an EventSource asks again after the end of a stream: long enough for a server to be started again.
+_COME_AGAIN: Final = b"retry: 2000\n\n"
 _BEAT: Final = b": still here\n\n"
 
 
 class EventStreams:
-    """How many clients follow sessions; so many at most, for so long at most."""
+    """How many clients follow sessions; so many at most, for so long at most, and no longer than the server means to run."""
 
     def __init__(self, policy: HttpPolicy) -> None:
         self._policy = policy
+        self._ending = asyncio.Event()
         self.open = 0
+
+    def end(self) -> None:
+        """Lets all followers go, who come again by themselves: for when the server is told to end, which would wait for them."""
+        self._ending.set()
 
     def follow(self, session: TherapySession, registry: SessionRegistry) -> AsyncIterator[bytes]:
         """The events of a session. Raises a Problem with status 503 if there are too many followers already."""
@@ -45,17 +53,20 @@ class EventStreams:
         beat_s = clock() + self._policy.event_beat_s
         told: bytes | None = None
         try:
+            yield _COME_AGAIN
             while True:
                 event = _event(session)
                 if event != told:
                     yield event
                     told = event
-                if session.state in _LAST or clock() >= end_s:
+                if session.state in _LAST or clock() >= end_s or self._ending.is_set():
                     return
                 if clock() >= beat_s:  # So that nobody in between takes the connection for dead.
                     yield _BEAT
                     beat_s = clock() + self._policy.event_beat_s
-                await asyncio.sleep(self._policy.event_pause_s)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._ending.wait(), self._policy.event_pause_s)
+                    return
                 try:
                     found = await registry.find(session.session_id)
                 except StorageError:  # The client asks again by itself, and may then be told why.
@@ -73,8 +84,9 @@ class EventStreams:
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "Server-sent events, each the session's state and progress; the stream ends when there is nothing more to come.",
-            "content": {"text/event-stream": {"example": 'data: {"state":"processing","progress":0.5}\n\n'}},
+            "description": "Server-sent events, each the session's state and progress. The stream ends when there is nothing more to "
+            "come; after five minutes, and when the server is told to end, it ends before that: ask again.",
+            "content": {"text/event-stream": {"example": 'retry: 2000\n\ndata: {"state":"processing","progress":0.5}\n\n'}},
         },
         **problems(400, 401, 403, 404, 503),
     },

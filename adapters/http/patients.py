@@ -1,4 +1,4 @@
-"""Patients: how they do, and who treats them. They are known by their codes alone."""
+"""Patients: who there is, how they do, and who treats them. They are known by their codes alone."""
 
 # No `from __future__ import annotations`: FastAPI has to see the annotations, not their text.
 
@@ -8,10 +8,11 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.http.access import Access, Viewing, forbidden
+from adapters.http.cursors import cursor_after_patient, patient_code_of
 from adapters.http.needs import HttpNeeds, needed
 from adapters.http.problems import PATIENT_NOT_FOUND, Problem
-from adapters.http.schemas import CODE_PATTERN, MetricName, PatientTrend, problems
-from adapters.http.sessions import Registry, Repository
+from adapters.http.schemas import CODE_PATTERN, Absent, MetricName, Patient, PatientPage, PatientTrend, problems
+from adapters.http.sessions import PAGE_MAX, Registry, Repository
 from domain.ports import PatientAssignments
 from services.patient_trends import trend_of
 
@@ -43,6 +44,25 @@ class Assignment(Therapist):
     """A patient and who treats them."""
 
     patient_code: str
+
+
+@router.get("", summary="List patients", responses=problems(400, 401, 403, 422, 503))
+async def list_patients(
+    *,
+    viewer: Viewing,
+    access: Access,
+    registry: Registry,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX, description="Patients a page at most.")] = 50,
+    cursor: Annotated[str | Absent, Query(max_length=1000, description="The `next_cursor` of the page before.")] = None,
+) -> PatientPage:
+    """The patients who have sessions that the bearer may see, in the order of their codes."""
+    among = await access.patients_of(viewer)
+    found = await registry.patients(among, limit=limit + 1, after=None if cursor is None else patient_code_of(cursor))
+    shown = found[:limit]
+    return PatientPage(
+        patients=[Patient.of(patient) for patient in shown],
+        next_cursor=cursor_after_patient(shown[-1].patient_code) if len(found) > limit else None,
+    )
 
 
 @router.get("/{patient_code}/trends", summary="Follow a metric", responses=problems(401, 403, 404, 422, 503))

@@ -11,7 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 from adapters.http.problems import MEDIA_TYPE
 from domain.access import Viewer
 from domain.analytics import SessionAnalytics
-from domain.ports import AnalyticsAnswer
+from domain.ports import AnalyticsAnswer, PatientSessions
 from domain.session import TherapySession
 from services.patient_trends import Trend
 
@@ -182,6 +182,32 @@ class SessionPage(BaseModel):
     """One page of sessions, newest first."""
 
     sessions: list[Session]
+    next_cursor: str | None = Field(description="Pass it as `cursor` to get the next page; null on the last one.")
+
+
+class Patient(BaseModel):
+    """A patient who has sessions."""
+
+    patient_code: str = Field(description="The pseudonym of the patient.", examples=["P042"])
+    sessions: int = Field(description="In any state; duplicates are not counted.", examples=[12])
+    last_recorded_at: LocalTime | None = Field(description="Null if no recording says when it was made.")
+    last_registered_at: datetime
+
+    @classmethod
+    def of(cls, patient: PatientSessions) -> "Patient":
+        """From what the registry knows."""
+        return cls(
+            patient_code=patient.patient_code,
+            sessions=patient.sessions,
+            last_recorded_at=patient.last_recorded_at,
+            last_registered_at=patient.last_registered_at,
+        )
+
+
+class PatientPage(BaseModel):
+    """One page of patients."""
+
+    patients: list[Patient]
     next_cursor: str | None = Field(description="Pass it as `cursor` to get the next page; null on the last one.")
 
 

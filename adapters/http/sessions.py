@@ -25,6 +25,7 @@ from adapters.http.schemas import (
 from adapters.http.signals import SignalForms
 from domain.ports import PageKey, SessionAnalyticsRepository, SessionQuery, SessionRegistry
 from domain.session import SessionState
+from services.analytics_of_sessions import analytics_of
 from services.session_erasure import SessionErasure
 
 router = APIRouter(prefix="/api/v1/sessions", tags=["sessions"])
@@ -92,7 +93,7 @@ async def show_session(session: VisibleSession, viewer: Viewing, repository: Rep
     """What became of a session's recording, what the recording says, and its analytics in brief."""
     if session.state is SessionState.DUPLICATE and session.same_as is not None:
         return RedirectResponse(f"/api/v1/sessions/{session.same_as}", 308, headers={"Cache-Control": "no-store"})
-    answer = await repository.get(session.session_id)
+    answer = await analytics_of(repository, session)
     return SessionInDetail(
         **Session.of(session, answer).model_dump(),
         recording=None if answer is None else RecordingInDetail.of(answer.analytics, viewer),

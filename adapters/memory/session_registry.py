@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from domain.ports import PageKey, SessionQuery, SessionRegistry
+from domain.ports import PageKey, PatientSessions, SessionQuery, SessionRegistry
 from domain.session import SessionId, SessionState, TherapySession, stays_settled
 
 
@@ -39,6 +39,15 @@ class MemorySessionRegistry(SessionRegistry):
         matching = (session for session in self._sessions.values() if _matches(session, query))
         following = (session for session in matching if last is None or _order(session) < last)
         return sorted(following, key=_order, reverse=True)[:limit]
+
+    async def patients(self, among: frozenset[str] | None, *, limit: int, after: str | None = None) -> Sequence[PatientSessions]:
+        """See the port."""
+        by_code: dict[str, list[TherapySession]] = {}
+        for session in self._sessions.values():
+            if session.patient_code is not None and _matches(session, SessionQuery(patients=among)):
+                by_code.setdefault(session.patient_code, []).append(session)
+        following = sorted(code for code in by_code if after is None or code > after)
+        return [_in_brief(code, by_code[code]) for code in following[:limit]]
 
     async def identify(self, session_id: SessionId, recording_sha256: str, size_bytes: int) -> TherapySession | None:
         """See the port."""
@@ -111,6 +120,11 @@ class MemorySessionRegistry(SessionRegistry):
 
 def _order(session: TherapySession) -> tuple[datetime, SessionId]:
     return session.registered_at, session.session_id
+
+
+def _in_brief(code: str, sessions: Sequence[TherapySession]) -> PatientSessions:
+    recorded = [session.recorded_at for session in sessions if session.recorded_at is not None]
+    return PatientSessions(code, len(sessions), max(recorded, default=None), max(session.registered_at for session in sessions))
 
 
 def _matches(session: TherapySession, query: SessionQuery) -> bool:

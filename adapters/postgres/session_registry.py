@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters.postgres.errors import once_more_if_connection_was_lost
 from adapters.postgres.tables import therapy_session as session_t
 from domain.errors import StorageError, StorageUnavailable
-from domain.ports import PageKey, SessionQuery, SessionRegistry
+from domain.ports import PageKey, PatientSessions, SessionQuery, SessionRegistry
 from domain.session import SessionId, SessionState, TherapySession, stays_settled
 
 _ROUNDS_MAX: Final = 5
@@ -121,6 +121,28 @@ class PostgresSessionRegistry(SessionRegistry):
         if query.recorded_before is not None:
             select = select.where(columns.recorded_at < query.recorded_before)
         return [from_row(row) for row in await self._rows(select.order_by(*_NEWEST_FIRST).limit(limit))]
+
+    async def patients(self, among: frozenset[str] | None, *, limit: int, after: str | None = None) -> Sequence[PatientSessions]:
+        """See the port. Groups come in the order of the index on patients, so that no more is read than a page needs."""
+        columns = session_t.c
+        select = (
+            sa.select(
+                columns.patient_code,
+                sa.func.count().label("sessions"),
+                sa.func.max(columns.recorded_at).label("last_recorded_at"),
+                sa.func.max(columns.registered_at).label("last_registered_at"),
+            )
+            .where(columns.patient_code.is_not(None), columns.state != SessionState.DUPLICATE.value)
+            .group_by(columns.patient_code)
+            .order_by(columns.patient_code)
+            .limit(limit)
+        )
+        if after is not None:
+            select = select.where(columns.patient_code > after)
+        if among is not None:
+            select = select.where(columns.patient_code == sa.any_(sa.literal(sorted(among), postgresql.ARRAY(sa.Text))))
+        rows = await self._rows(select)
+        return [PatientSessions(row.patient_code, row.sessions, row.last_recorded_at, row.last_registered_at) for row in rows]
 
     async def identify(self, session_id: SessionId, recording_sha256: str, size_bytes: int) -> TherapySession | None:
         """See the port. That no two sessions have one digest is a constraint of the table's, so of two who come at once one gets it."""

@@ -133,7 +133,7 @@ def test_a_worker_is_given_longer_to_end_than_it_takes_to_drain() -> None:
 def test_the_image_runs_as_nobody_in_particular_and_says_how_it_does() -> None:
     final_stage = DOCKERFILE.rpartition("\nFROM ")[2]
     assert DOCKERFILE.count("\nFROM ") == 2
-    assert re.search(r"^USER [1-9]\d{3,}$", final_stage, re.MULTILINE)
+    assert re.search(r"^USER [1-9]\d{3,}:[1-9]\d{3,}$", final_stage, re.MULTILINE)
     assert "HEALTHCHECK" in final_stage
     assert "pip install" not in final_stage, "what builds stays in the first stage"
 
@@ -145,7 +145,8 @@ def test_the_image_is_made_of_what_there_is() -> None:
             assert (ROOT / source).exists(), source
             assert f"\n!{source}\n" in f"{ignored}\n", f"{source} does not reach the builder"
     bought = [COMPOSE["services"][name]["image"] for name in ("postgres", "redis")]
-    for image in [*re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE), *bought]:
+    assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) == {"${PYTHON_IMAGE}"}
+    for image in [*re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", DOCKERFILE, re.MULTILINE), *bought]:
         assert re.fullmatch(r"[a-z]+:[\w.-]+", image), f"{image} names a registry, or no version"
 
 

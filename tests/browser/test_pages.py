@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 from uuid import uuid4
 
+import ezc3d
 import pytest
 from playwright.async_api import Page, expect
 
+from adapters.c3d.synthesis import synthesise
 from tests.browser.conftest import PATIENT
 from tests.browser.dashboard import Dashboard, Watched, distinct_colours, faint_texts, overflow_px, synthetic
 from tests.patience import eventually
@@ -66,6 +68,67 @@ async def test_zooming_fetches_a_finer_window_just_in_time_and_none_is_large(vis
     assert max([len(await answer.body()) for answer in visit.signal_answers]) <= WINDOW_BYTES_MAX
     await page.get_by_role("button", name="Whole recording").click()
     await expect(page.get_by_text("whole recording, 30")).to_be_visible()
+
+
+@pytest.mark.parametrize("context", [("phone", "light")], indirect=True, ids=["phone"])
+async def test_fingers_zoom_and_move_the_plots_and_scroll_the_page(visit: Watched, session: str) -> None:
+    page = await visit.open(f"/sessions/{session}", drawn=True)
+    plot, shown = page.locator(".plot").first, page.locator(".window-text")
+    await plot.scroll_into_view_if_needed()
+    box = await plot.bounding_box()
+    assert box is not None
+    browser = await page.context.new_cdp_session(page)
+
+    async def touch(*strokes: tuple[tuple[float, float], tuple[float, float]]) -> None:
+        """Each finger goes from one point to another, together."""
+        for step in range(9):
+            kind = "touchMove" if step else "touchStart"
+            points = [
+                {"id": number, "x": x + (to_x - x) * step / 8, "y": y + (to_y - y) * step / 8}
+                for number, ((x, y), (to_x, to_y)) in enumerate(strokes)
+            ]
+            await browser.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        await browser.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    x, y = box["x"] + 220, box["y"] + box["height"] / 2
+    async with page.expect_response(re.compile("/signals/.*start_s=")):
+        await touch(((x - 20, y), (x - 80, y)), ((x + 20, y), (x + 80, y)))
+    zoomed = await window_s(page)
+    assert zoomed[1] - zoomed[0] == pytest.approx(30 / 4, rel=0.1)
+    async with page.expect_response(re.compile("/signals/.*start_s=")):
+        await touch(((x, y), (x + 100, y)))
+    moved = await window_s(page)
+    assert moved[1] - moved[0] == pytest.approx(zoomed[1] - zoomed[0], abs=0.02)
+    assert moved[0] < zoomed[0] - 1
+    scrolled = await page.evaluate("() => window.scrollY")
+    await touch(((x, y), (x, y - 200)))
+    await page.wait_for_function("before => window.scrollY > before + 100", arg=scrolled)
+    await expect(shown).to_have_text(f"{moved[0]:.2f} to {moved[1]:.2f} s")
+
+
+async def window_s(page: Page) -> tuple[float, float]:
+    """What the plots say that they show."""
+    start, end = re.findall(r"[0-9.]+", await page.locator(".window-text").inner_text())
+    return float(start), float(end)
+
+
+async def test_a_peak_that_would_make_all_else_small_is_cut_until_it_is_asked_for(
+    visit: Watched, dashboard: Dashboard, session: str, tmp_path: Path
+) -> None:
+    page = await visit.open(f"/sessions/{session}", drawn=True)
+    full_height = page.get_by_role("button", name="Full height")
+    await expect(full_height).to_be_hidden()
+    recording = ezc3d.c3d(str(synthesise(tmp_path / "a.c3d", seed=5, duration_s=20.0).path))
+    recording["data"]["analogs"][0, 0, 9_000] = -0.02  # A single sample, as electrodes that are touched give.
+    recording.write(str(tmp_path / "peak.c3d"))
+    peaked = await dashboard.analysed((tmp_path / "peak.c3d").read_bytes(), "P105", "peak.c3d")
+    page = await visit.open(f"/sessions/{peaked}", drawn=True)
+    await expect(page.get_by_text("A few peaks are much higher")).to_be_visible()
+    cut = await page.locator(".plot").first.screenshot()
+    await full_height.click()
+    await expect(full_height).to_have_attribute("aria-pressed", "true")
+    await expect(page.get_by_text("A few peaks are much higher")).to_be_hidden()
+    assert await page.locator(".plot").first.screenshot() != cut
 
 
 async def drag_over(page: Page) -> None:

@@ -73,6 +73,29 @@ def test_processing_again_finds_the_same_sessions_known(command: Command, record
     assert again.out.count("v1") == 3
 
 
+def test_a_maximum_that_was_measured_takes_the_place_of_the_estimate(command: Command, recordings: list[Path]) -> None:
+    estimated = json.loads(command("process", "--json", recordings[0]).out)
+    given = command("process", "--json", recordings[0], "--mvc", "CH1=0.0004", "--mvc", "0.0002", MVC_SESSION="1")
+    assert given.code == OK, given.err
+    first, second = json.loads(given.out)["channels"]
+    assert [channel["mvc"]["source"] for channel in estimated["channels"]] == ["estimated"] * 2
+    assert first["mvc"] == {"value": 0.0004, "source": "channel", "threshold": pytest.approx(0.0003), "threshold_percent": 75.0}
+    assert second["mvc"] == {"value": 0.0002, "source": "session", "threshold": pytest.approx(0.00015), "threshold_percent": 75.0}
+    by_settings = command("process", "--json", recordings[0], MVC_SESSION="0.0002", MVC_CHANNELS="CH1=0.0004")
+    assert by_settings.out == given.out
+    assert "which no recording has" not in given.err
+    mistyped = command("process", recordings[0], "--mvc", "CH9=0.0004")
+    assert mistyped.code == OK
+    assert "'CH9', which no recording has" in mistyped.err
+
+
+@pytest.mark.parametrize("option", ["CH1", "CH1=", "CH1=much", "0", "-1", "CH1=nan", "CH1=inf", "=1"])
+def test_a_maximum_that_makes_no_sense_is_told(command: Command, recordings: list[Path], option: str) -> None:
+    refused = command("process", recordings[0], f"--mvc={option}")
+    assert refused.code == USAGE
+    assert "CHANNEL=VALUE" in refused.err
+
+
 def test_json_is_one_document_a_recording_in_order_and_nothing_else_on_standard_output(command: Command, recordings: list[Path]) -> None:
     processed = command("process", "--json", *reversed(recordings))
     documents = [json.loads(line) for line in processed.out.splitlines()]

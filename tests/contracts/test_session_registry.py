@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.ports import PageKey, SessionQuery, SessionRegistry
+from domain.ports import PageKey, PatientSessions, SessionQuery, SessionRegistry
 from domain.session import SessionId, SessionState, TherapySession
 from tests.strategies import examples, local_time, new_id, some_session, text, utc_time
 
@@ -218,6 +218,51 @@ async def test_the_key_of_a_recording_is_noted_once(registry: SessionRegistry) -
     for key in ("uploads/first.c3d", "uploads/second.c3d"):
         assert await registry.keep(session.session_id, key) == replace(session, recording_key="uploads/first.c3d")
     assert await registry.keep(new_id(), "uploads/first.c3d") is None
+
+
+# Patients
+
+
+async def patient_sessions(registry: SessionRegistry, *codes: str | None) -> list[TherapySession]:
+    """A session of each, the later the newer."""
+    sessions = [
+        some_session(patient_code=code, registered_at=datetime(2026, 1, day, tzinfo=UTC)) for day, code in enumerate(codes, start=1)
+    ]
+    return [await registry.register(session) for session in sessions]
+
+
+async def test_a_patient_is_told_with_how_many_sessions_there_are_and_when_the_last_were(registry: SessionRegistry) -> None:
+    code, other = f"P{new_id()}", f"P{new_id()}"
+    earlier, later = datetime(2025, 3, 10, 11, 50), datetime(2025, 3, 12)  # noqa: DTZ001 - recordings name no time zone
+    for recorded_at, day in ((later, 1), (earlier, 5), (None, 3)):
+        await registry.register(some_session(patient_code=code, recorded_at=recorded_at, registered_at=datetime(2026, 1, day, tzinfo=UTC)))
+    await registry.register(some_session(patient_code=code, state=SessionState.DUPLICATE))
+    await registry.register(some_session(patient_code=other, recorded_at=None, registered_at=datetime(2026, 2, 1, tzinfo=UTC)))
+    told = {patient.patient_code: patient for patient in await registry.patients(frozenset({code, other}), limit=10)}
+    assert told == {
+        code: PatientSessions(code, 3, later, datetime(2026, 1, 5, tzinfo=UTC)),
+        other: PatientSessions(other, 1, None, datetime(2026, 2, 1, tzinfo=UTC)),
+    }
+
+
+async def test_pages_of_patients_show_each_once(registry: SessionRegistry) -> None:
+    codes = [f"{letter}{new_id()}" for letter in ("P", "ä", "p", "Z", "→", "10", "9")]
+    await patient_sessions(registry, *codes, *codes)
+    seen: list[str] = []
+    while page := await registry.patients(frozenset(codes), limit=2, after=seen[-1] if seen else None):
+        assert len(page) <= 2
+        seen += [patient.patient_code for patient in page]
+    assert sorted(seen) == sorted(codes)
+    everybody = [patient.patient_code for patient in await registry.patients(None, limit=10_000)]
+    assert [code for code in everybody if code in codes] == seen
+
+
+async def test_patients_are_those_with_sessions_that_may_be_seen(registry: SessionRegistry) -> None:
+    own, others, without = (f"P{new_id()}" for _ in range(3))
+    await patient_sessions(registry, own, others, None)
+    assert [patient.patient_code for patient in await registry.patients(frozenset({own, without}), limit=10)] == [own]
+    assert list(await registry.patients(frozenset(), limit=10)) == []
+    assert list(await registry.patients(frozenset({own}), limit=10, after=own)) == []
 
 
 # States

@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +81,9 @@ class Factory:
         command = [sys.executable, "-c", "from tests.faults.working import main; main()", str(self.folder)]
         log = self.folder / f"worker {len(self.workers)}.log"
         with log.open("wb") as file:
-            process = await asyncio.create_subprocess_exec(*command, cwd=_ROOT, env=environment, stdout=file, stderr=file)
+            process = await asyncio.create_subprocess_exec(
+                *command, cwd=_ROOT, env=environment, stdout=file, stderr=file, start_new_session=True
+            )
         self.stack.push_async_callback(_ended, process)
         worker = Worker(process, log)
         self.workers.append(worker)
@@ -256,12 +258,16 @@ async def test_a_worker_that_was_frozen_does_not_spoil_what_another_did_meanwhil
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_worker_that_is_told_to_stop_ends_what_runs_and_takes_nothing_new(factory: Factory, number: signal.Signals) -> None:
+@pytest.mark.parametrize("tell", [os.kill, os.killpg], ids=["itself", "all its processes"])
+async def test_a_worker_that_is_told_to_stop_ends_what_runs_and_takes_nothing_new(
+    factory: Factory, number: signal.Signals, tell: Callable[[int, int], None]
+) -> None:
+    """Terminals and some supervisors tell every process that belongs to it, the analyses too."""
     factory.hold()
     session_ids = await factory.uploads(2)
     worker = await factory.worker()
     await factory.reading(1)
-    worker.process.send_signal(number)
+    tell(worker.process.pid, number)
     await worker.says("ending what runs")
     factory.release()
     assert await worker.ends() == 0

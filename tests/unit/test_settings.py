@@ -97,6 +97,22 @@ def test_a_wrong_address_is_not_repeated() -> None:
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [("", {}), ("CH1=0.0003", {"CH1": 0.0003}), (" left biceps = 3e-4,CH2=1,, a=b=2 ", {"left biceps": 3e-4, "CH2": 1.0, "a=b": 2.0})],
+)
+def test_maximum_contractions_are_given_by_channel(monkeypatch: pytest.MonkeyPatch, text: str, values: dict[str, float]) -> None:
+    monkeypatch.setenv("MVC_CHANNELS", text)
+    assert load_settings().mvc_channels == tuple(values.items())
+
+
+@pytest.mark.parametrize("text", ["CH1", "0.0003", "CH1=", "CH1=0", "CH1=-1", "CH1=nan", "CH1=inf", "=1"])
+def test_maximum_contractions_that_make_no_sense_are_told(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("MVC_CHANNELS", text)
+    with pytest.raises(InvalidSettings, match=r"^MVC_CHANNELS: "):
+        load_settings()
+
+
 @pytest.mark.parametrize(("text", "channels"), [("", ()), ("CH1", ("CH1",)), ("CH1, CH*,,Ü ", ("CH1", "CH*", "Ü"))])
 def test_channels_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch, text: str, channels: tuple[str, ...]) -> None:
     monkeypatch.setenv("CHANNELS", text)

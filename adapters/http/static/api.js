@@ -77,5 +77,6 @@ export function sentence(text) {
 export const sessionUrl = (id) => `${API}/sessions/${encodeURIComponent(id)}`;
 export const sessionsUrl = (query) => `${API}/sessions?${new URLSearchParams(query)}`;
 export const signalsUrl = (id, query) => `${sessionUrl(id)}/signals/all?${new URLSearchParams(query)}`;
+export const patientsUrl = (query) => `${API}/patients?${new URLSearchParams(query)}`;
 export const trendsUrl = (code, query) => `${API}/patients/${encodeURIComponent(code)}/trends?${new URLSearchParams(query)}`;
 export const RECORDINGS = `${API}/recordings`;

@@ -1,38 +1,55 @@
-// Patients, as far as the newest sessions name them, and a field for any other.
+// The patients whose sessions may be seen, a page at a time, and a field for whoever is quicker with a code.
 
-import { askJson, sessionsUrl } from "./api.js";
-import { element, heading, replace, table } from "./dom.js";
+import { askJson, patientsUrl } from "./api.js";
+import { announce, element, heading, replace, table } from "./dom.js";
 import { localMoment, moment, plural } from "./format.js";
 
-const LOOKED_AT = 200;
+const PAGE = 100;
 
 export async function showPage(main) {
-  const answer = await askJson(sessionsUrl({ limit: LOOKED_AT }));
-  const patients = new Map();
-  for (const session of answer.sessions.filter(({ patient_code: code }) => code !== null)) {
-    const known = patients.get(session.patient_code);
-    patients.set(session.patient_code, { code: session.patient_code, sessions: (known?.sessions ?? 0) + 1, newest: known?.newest ?? session });
-  }
-  const rows = [...patients.values()].sort((one, other) => one.code.localeCompare(other.code, "en", { numeric: true }));
+  const patients = [];
+  let cursor = null;
+  const list = element("div", { class: "list" });
+  const more = element("button", { type: "button", class: "button button-quiet", hidden: true, onclick: () => showMore() }, "Show more patients");
   const input = element("input", { id: "code", name: "code", required: true, maxlength: 100, autocomplete: "off", placeholder: "P042" });
+  await fetchPage();
   replace(main,
     element("div", { class: "page-head" }, heading("Patients")),
     element("section", { class: "card", "aria-label": "Patients" }, [
       element("form", { class: "filters", onsubmit: open }, [
         element("label", { for: "code" }, "Patient code"), input, element("button", { type: "submit", class: "button" }, "Show trends"),
       ]),
-      rows.length === 0 ? empty() : table("Patients of the newest sessions", [
-        { head: "Patient", cell: ({ code }) => element("a", { href: `/patients/${encodeURIComponent(code)}` }, code) },
-        { head: "Sessions", number: true, cell: ({ sessions }) => plural(sessions, "session") },
-        { head: "Newest", cell: ({ newest }) => (newest.recorded_at === null ? moment(newest.registered_at) : localMoment(newest.recorded_at)) },
-      ], rows, { captionHidden: true }),
-      answer.next_cursor === null ? null : element("p", { class: "hint" }, `Of the newest ${LOOKED_AT} sessions. Others are found by their code.`),
+      list,
+      more,
     ]));
+
+  async function fetchPage() {
+    const page = await askJson(patientsUrl(cursor === null ? { limit: PAGE } : { limit: PAGE, cursor }));
+    patients.push(...page.patients);
+    cursor = page.next_cursor;
+    more.hidden = cursor === null;
+    replace(list, patients.length === 0 ? empty() : patientsTable(patients));
+  }
+
+  async function showMore() {
+    await fetchPage();
+    announce(`${plural(patients.length, "patient")} shown`);
+  }
 
   function open(event) {
     event.preventDefault();
     window.location.assign(`/patients/${encodeURIComponent(input.value.trim())}`);
   }
+}
+
+// The service orders codes letter by letter; people want P2 before P10.
+function patientsTable(patients) {
+  const rows = [...patients].sort((one, other) => one.patient_code.localeCompare(other.patient_code, "en", { numeric: true }));
+  return table("Patients", [
+    { head: "Patient", cell: ({ patient_code: code }) => element("a", { href: `/patients/${encodeURIComponent(code)}` }, code) },
+    { head: "Sessions", number: true, cell: ({ sessions }) => plural(sessions, "session") },
+    { head: "Newest", cell: ({ last_recorded_at: recorded, last_registered_at: registered }) => (recorded === null ? moment(registered) : localMoment(recorded)) },
+  ], rows, { captionHidden: true });
 }
 
 function empty() {

@@ -110,9 +110,11 @@ async function draw(plotted, { session, channels, view, scale, signals }) {
     return;
   }
   const drawable = channels.filter(({ name }) => first.value.signals.has(`${name}/raw`));
-  const controls = signalControls({ channels: drawable, view, scale, shown: FIRST, choose: (shown) => plots.choose(shown) });
+  const controls = signalControls({ channels: drawable, view, scale, shown: FIRST, choose: (shown) => plots.choose(shown),
+    showFullHeight: (full) => plots.showFullHeight(full) });
   const plots = new SignalPlots({
     id: session.id, channels: drawable, places: controls.places, view, shown: FIRST, scale, overview: first.value, onFetching: controls.fetching,
+    onCutting: controls.cutting,
   });
   replace(plotted, title, controls.whole);
   await plots.draw();

@@ -2,6 +2,7 @@
 
 import { announce, element } from "./dom.js";
 import { sentence } from "./api.js";
+import { followFingers } from "./fingers.js";
 import { described, isTouched, windowText } from "./signal_plots.js";
 
 const CHOICES = [
@@ -11,6 +12,7 @@ const CHOICES = [
   ["contractions", "Contractions"],
 ];
 const STEP = 0.5;
+const FULL_HEIGHT = "Show every peak whole, however high";
 const KEYS = {
   ArrowLeft: (view) => view.move(-STEP / 2),
   ArrowRight: (view) => view.move(STEP / 2),
@@ -20,11 +22,21 @@ const KEYS = {
   0: (view) => view.showAll(),
 };
 
-export function signalControls({ channels, view, scale, shown, choose }) {
+export function signalControls({ channels, view, scale, shown, choose, showFullHeight }) {
   const now = { ...shown };
   const said = element("output", { class: "window-text" }, windowText(view));
   const trouble = element("p", { class: "field-problem", role: "alert" });
   const places = channels.map(() => element("div", { class: "plot" }));
+  places.forEach((place) => followFingers(place, view));
+  const fullHeight = element("button", {
+    type: "button", class: "button button-small button-quiet", "aria-pressed": "false", hidden: true, title: FULL_HEIGHT,
+    onclick: () => {
+      const full = fullHeight.getAttribute("aria-pressed") !== "true";
+      fullHeight.setAttribute("aria-pressed", String(full));
+      showFullHeight(full);
+    },
+  }, "Full height");
+  const cutHint = element("p", { class: "hint", hidden: true }, "A few peaks are much higher than all the rest and are cut off; “Full height” shows them whole.");
   view.listeners.add(() => {
     said.textContent = windowText(view);
     window.clearTimeout(said.telling);
@@ -51,6 +63,7 @@ export function signalControls({ channels, view, scale, shown, choose }) {
     button("+", "Zoom in", () => view.zoom(STEP)),
     button("−", "Zoom out", () => view.zoom(1 / STEP)),
     element("button", { type: "button", class: "button button-small button-quiet", onclick: () => view.showAll() }, "Whole recording"),
+    fullHeight,
   ]);
   const whole = element("div", { class: "signal-plots" }, [
     element("div", { class: "signal-bar" }, [legend, element("div", { class: "view-bar" }, [buttons, said, busy])]),
@@ -60,11 +73,17 @@ export function signalControls({ channels, view, scale, shown, choose }) {
       onkeydown: pressed,
     }, [element("figcaption", {}, channel.name), places[place]])),
     element("p", { class: "hint" }, [
-      isTouched() ? "The buttons above move and zoom all plots. " : "Drag over a plot to zoom into a stretch; Ctrl and the mouse wheel zoom, too. ",
+      isTouched() ? "Move with one finger, zoom with two; the buttons above do the same. " : "Drag over a plot to zoom into a stretch; Ctrl and the mouse wheel zoom, too. ",
       scale.declared ? null : "The recording declares no unit, so amplitudes are in its own.",
     ]),
+    cutHint,
   ]);
-  return { whole, places, fetching };
+  return { whole, places, fetching, cutting };
+
+  function cutting(isCut) {
+    fullHeight.hidden = !isCut;
+    cutHint.hidden = !isCut || fullHeight.getAttribute("aria-pressed") === "true";
+  }
 
   function fetching(isFetching, problem = null) {
     busy.hidden = !isFetching;

@@ -10,12 +10,18 @@ const HEIGHT_PHONE = 220;
 const SETTLED_MS = 120;
 const POINTS_ANSWER_MAX = 8000;
 const POINTS_MIN = 4;
+// The y axis is for this share of a signal's points, which are the least and the greatest of their stretches, with some room above. It is
+// cut there only if the highest peak would take half as much again.
+const USUAL = 0.99;
+const HEADROOM = 1.15;
+const CUT_FROM = 1.5;
 const LINES = { raw: 1, activated: 1.5, envelope: 2 };
 
 export class SignalPlots {
   // `shown`: which of raw, envelope, activated and contractions are drawn. `scale`: of format.amplitudes.
-  constructor({ id, channels, places, view, shown, scale, overview, onFetching }) {
-    Object.assign(this, { id, channels, places, view, shown, scale, overview, onFetching });
+  constructor({ id, channels, places, view, shown, scale, overview, onFetching, onCutting }) {
+    Object.assign(this, { id, channels, places, view, shown, scale, overview, onFetching, onCutting });
+    this.fullHeight = false;
     this.finer = null;
     this.plots = [];
     this.drawn = new Shown();
@@ -29,6 +35,13 @@ export class SignalPlots {
     this.plots = this.channels.map((channel) => this.#plot(Bokeh, channel));
     await this.drawn.show(Bokeh, this.plots.map(({ made }) => made), this.places);
     this.plots.forEach((plot) => this.#follow(plot));
+    this.onCutting(this.plots.some(({ cut }) => cut));
+  }
+
+  // Every peak whole, or as high as most need it.
+  async showFullHeight(full) {
+    this.fullHeight = full;
+    await this.draw();
   }
 
   // Another choice of what is drawn; signals that were not fetched yet are.
@@ -53,7 +66,7 @@ export class SignalPlots {
     const palette = colours();
     const { factor, label } = this.scale;
     const xRange = new Models.Range1d({ start: this.view.start_s, end: this.view.end_s });
-    const [low, high] = this.#extent(channel);
+    const { low, high, cut } = this.#extent(channel);
     const made = figure(Bokeh, {
       height: isNarrow() ? HEIGHT_PHONE : HEIGHT,
       xRange, yRange: new Models.Range1d({ start: low, end: high }), xLabel: "Time (s)", yLabel: label ? `Amplitude (${label})` : "Amplitude",
@@ -69,21 +82,30 @@ export class SignalPlots {
       sources.set(kind, source);
     }
     drawThreshold(Bokeh, made, channel, palette, factor);
-    return { made, channel, sources, xRange };
+    return { made, channel, sources, xRange, cut };
   }
 
+  // What the y axis spans. A few artefacts of a raw signal would make all else small, so what most of it needs is enough: but the threshold
+  // and every contraction's envelope are always within.
   #extent({ name, mvc, contractions }) {
     const { factor } = this.scale;
-    let low = 0;
-    let high = Math.max(mvc.threshold ?? 0, contractions.max_amplitude ?? 0) * factor;
+    const needed = Math.max(mvc.threshold ?? 0, contractions.max_amplitude ?? 0);
+    let lowest = 0;
+    let highest = needed;
+    let usual = needed;
     for (const kind of kindsOf(this.shown)) {
-      for (const value of this.overview.signals.get(`${name}/${kind}`)?.y ?? []) {
-        low = Math.min(low, value * factor);
-        high = Math.max(high, value * factor);
-      }
+      const heights = Float64Array.from(this.overview.signals.get(`${name}/${kind}`)?.y ?? []);
+      lowest = heights.reduce((least, value) => Math.min(least, value), lowest);
+      highest = heights.reduce((greatest, value) => Math.max(greatest, value), highest);
+      usual = Math.max(usual, quantile(heights.map(Math.abs), USUAL) * HEADROOM);
     }
-    const margin = (high - low || 1) * 0.08;
-    return [low < 0 ? low - margin : 0, high + margin];
+    const cut = usual > 0 && Math.max(highest, -lowest) > usual * CUT_FROM;
+    if (cut && !this.fullHeight) {
+      lowest = Math.max(lowest, -usual);
+      highest = Math.min(highest, usual);
+    }
+    const margin = (highest - lowest || 1) * 0.08;
+    return { low: (lowest < 0 ? lowest - margin : 0) * factor, high: (highest + margin) * factor, cut };
   }
 
   #points(key) {
@@ -169,7 +191,12 @@ function kindsOf(shown) {
   return ["raw", "activated", "envelope"].filter((kind) => shown[kind]);
 }
 
-// By mouse: a drag chooses a stretch, with Shift it moves; Ctrl and the wheel (two fingers on a touchpad) zoom. By touch the page scrolls.
+function quantile(values, share) {
+  const sorted = values.filter(Number.isFinite).sort();
+  return sorted.length === 0 ? 0 : sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
+}
+
+// By mouse: a drag chooses a stretch, with Shift it moves; Ctrl and the wheel (two fingers on a touchpad) zoom. By touch: fingers.js.
 function tools(Models) {
   if (isTouched()) {
     return [];

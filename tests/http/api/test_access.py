@@ -96,6 +96,26 @@ async def test_a_therapist_without_patients_sees_an_empty_list(service: Service,
         assert (await client.get("/api/v1/sessions")).json() == {"sessions": [], "next_cursor": None}
 
 
+async def test_patients_are_listed_to_their_therapist_and_to_whoever_sees_all(service: Service, therapist: str, patient: str) -> None:
+    await service.assignments.assign(patient, therapist)
+    for code in (patient, patient, f"{patient}x", None):
+        session = await service.session(patient=code)
+    subject = (await service.analytics(session)).recording.subject
+    async with service.asked_by(therapist, "therapist") as client:
+        own = (await client.get("/api/v1/patients")).json()
+    assert [(each["patient_code"], each["sessions"]) for each in own["patients"]] == [(patient, 2)]
+    assert own["next_cursor"] is None
+    for role in ("researcher", "admin"):
+        async with service.asked_by(role=role) as client:
+            answer = await client.get("/api/v1/patients", params={"limit": 200})
+        assert {patient, f"{patient}x"} <= {each["patient_code"] for each in answer.json()["patients"]}
+        assert all(value not in answer.text for value in subject.values() if isinstance(value, str))
+    async with service.asked_by(f"{therapist}x", "therapist") as client:
+        assert (await client.get("/api/v1/patients")).json() == {"patients": [], "next_cursor": None}
+    async with service.client() as client:
+        assert (await client.get("/api/v1/patients")).status_code == 401
+
+
 async def test_a_batch_says_of_others_sessions_what_it_says_of_unknown_ones(service: Service, therapist: str, patient: str) -> None:
     await service.assignments.assign(patient, therapist)
     own, others, unknown = await service.session(patient=patient), await service.session(patient=f"{patient}x"), new_id()

@@ -13,7 +13,7 @@ import pytest
 
 from adapters.settings import Settings
 from tests.http.api.servers import served, start
-from tests.http.api.service import token
+from tests.http.api.service import Service, token
 
 
 def get(url: str, path: str, **headers: str) -> tuple[int, bytes]:
@@ -101,6 +101,20 @@ def test_a_client_that_goes_away_or_dawdles_harms_nobody(settings: Settings) -> 
             deadline = time.monotonic() + 10
             while get(url, "/api/v1/sessions", Authorization=f"Bearer {token()}")[0] != 200:
                 assert time.monotonic() < deadline
+
+
+async def test_who_follows_a_session_is_let_go_at_once_when_the_server_is_told_to_end(service: Service, settings: Settings) -> None:
+    """The answer is ended as HTTP has it; cut off, it would be an error to the client, and an update would wait out the drain."""
+    session = await service.session(analysed=False)
+    with served(settings) as url:
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+        connection.request("GET", f"/api/v1/sessions/{session.session_id}/events", headers={"Authorization": f"Bearer {token()}"})
+        answer = connection.getresponse()
+        while not (line := answer.readline()).startswith(b"data: "):
+            assert line, "the stream ended before its first event"
+    # It was told to end, and has.
+    answer.read()  # Raises IncompleteRead if the answer has no end.
+    connection.close()
 
 
 def test_what_is_not_http_is_400_without_a_word_more(settings: Settings) -> None:

@@ -10,10 +10,12 @@ from uuid import UUID
 import pytest
 
 from adapters import document
+from adapters.settings import Settings
+from container import resolve, running
 from domain.session import SessionId, SessionState
 from tests.http.api.service import Service
 from tests.patience import eventually
-from tests.strategies import new_id
+from tests.strategies import new_id, some_analytics
 
 FIRST = datetime(2026, 3, 1, 10, 0, 0)  # noqa: DTZ001 - recordings name no time zone
 
@@ -43,6 +45,45 @@ async def test_a_page_tells_of_each_session_and_its_analytics_in_brief(service: 
     assert shown["analytics"]["overall_compliance"] == analytics.summary.overall_compliance
     assert [channel["name"] for channel in shown["analytics"]["channels"]] == [channel.name for channel in analytics.channels]
     assert [channel["mvc_source"] for channel in shown["analytics"]["channels"]] == [channel.mvc.source for channel in analytics.channels]
+
+
+async def test_a_session_that_was_completed_elsewhere_is_never_shown_without_its_analytics(
+    service: Service, settings: Settings, patient: str
+) -> None:
+    """This process has just learned, and for a moment believes, that there are none."""
+    session = await service.session(patient=patient, analysed=False)
+    path = f"/api/v1/sessions/{session.session_id}"
+    async with service.asked_by() as client, running(settings) as elsewhere:
+        repository, registry = await resolve(elsewhere.session_analytics), await resolve(elsewhere.session_registry)
+        assert (await client.get(path)).json()["analytics"] is None
+        await repository.save(some_analytics(session.session_id))
+        await registry.note(session.session_id, SessionState.COMPLETED, progress=1.0)
+        shown = (await client.get(path)).json()
+    assert (shown["state"], shown["analytics"] is None, shown["recording"] is None) == ("completed", False, False)
+
+
+async def test_pages_of_patients_show_each_once(service: Service, therapist: str, patient: str) -> None:
+    codes = [f"{patient}{letter}" for letter in "äbcde"]
+    for code in codes:
+        await service.assignments.assign(code, therapist)
+        await service.session(patient=code, analysed=False)
+    seen: list[str] = []
+    cursor: str | None = None
+    async with service.asked_by(therapist, "therapist") as client:
+        for size in (2, 2, 1):
+            page = (await client.get("/api/v1/patients", params={"limit": "2"} | ({"cursor": cursor} if cursor else {}))).json()
+            assert len(page["patients"]) == size
+            seen += [each["patient_code"] for each in page["patients"]]
+            cursor = page["next_cursor"]
+    assert cursor is None
+    assert sorted(seen) == sorted(codes)
+
+
+@pytest.mark.parametrize("cursor", ["", "nothing", "AA==", "_w==", "ä", "Cg=="])
+async def test_a_cursor_of_patients_that_is_none_is_a_problem(service: Service, cursor: str) -> None:
+    async with service.asked_by() as client:
+        answer = await client.get("/api/v1/patients", params={"cursor": cursor})
+    assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (400, "invalid-cursor")
 
 
 async def test_a_list_reads_all_summaries_at_once(service: Service, patient: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +246,8 @@ async def test_events_tell_each_change_and_end_with_the_last(service: Service, p
     async with service.asked_by() as client:
         answer = await client.get(f"/api/v1/sessions/{session.session_id}/events")
     assert answer.headers["content-type"].startswith("text/event-stream")
-    events = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line]
+    events = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert answer.text.startswith("retry: "), "an EventSource would come again at once"
     assert [(event["state"], event["progress"]) for event in events][:2] == [("received", 0.0), ("processing", 0.5)]
     await eventually(lambda: _open_streams(service), lambda streams: streams == 0)
 
