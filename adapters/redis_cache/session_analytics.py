@@ -78,9 +78,8 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             stats=stats,
         )  # fmt: skip
         self._many = ManyReads(
-            lookup, self._loading, self._truth, server=server, relay=relay, leases=leases, answers=self._answers, near=near, policy=policy,
-            stats=stats,
-        )  # fmt: skip
+            lookup, self._loading, server=server, relay=relay, answers=self._answers, near=near, policy=policy, stats=stats
+        )
         self._keeping = Keeping(relay, sampler, server, stats)
         self.stats = stats
         self.inspection = Inspection(server, relay, near, policy, stats)
