@@ -108,6 +108,7 @@ class CacheServer:
         self._command_s: Final = policy.command_s
         self._connect_s: Final = policy.connect_s
         self._connected = False
+        self._probing: asyncio.Task[Any] | None = None
         self.breaker = breaker
 
     async def read(self, names: Sequence[str]) -> list[bytes | None] | Unavailable:
@@ -145,11 +146,25 @@ class CacheServer:
         return await self.ask(lambda: exchange(self._client))
 
     async def ask(self, exchange: Callable[[], Awaitable[T]]) -> T | Unavailable:
-        """What one exchange with the server returns."""
-        if not self.breaker.allows():
-            return Unavailable("breaker_open")
+        """What one exchange with the server returns. Where Redis has failed nobody waits until it can be connected to again."""
+        if self.breaker.state is not BreakerState.CLOSED:
+            return Unavailable(self._probe())
+        # To connect takes longer than a command, and where Redis has just failed, longer than anybody should wait.
+        return await self._exchange(exchange, self._command_s if self._connected or self.breaker.doubts else self._connect_s)
+
+    def _probe(self) -> str:
+        """Tries Redis beside those who ask, if it is time; why they do without."""
+        if self._probing is None and self.breaker.allows():
+            self._probing = asyncio.create_task(self._exchange(self._client.ping, self._connect_s), name="cache probe")
+            self._probing.add_done_callback(self._probed)
+        return "breaker_open" if self._probing is None else "reconnecting"
+
+    def _probed(self, _: asyncio.Task[Any]) -> None:
+        self._probing = None
+
+    async def _exchange(self, exchange: Callable[[], Awaitable[T]], deadline_s: float) -> T | Unavailable:
         try:
-            async with _Deadline(self._deadline_s()):
+            async with _Deadline(deadline_s):
                 answer = await exchange()
         except ResponseError:
             # The server is there and says no: a script's error, a read-only replica, no memory. Asking the next thing is cheap.
@@ -170,17 +185,14 @@ class CacheServer:
 
     async def aclose(self) -> None:
         """Closes the connections. Never raises for a server that is gone."""
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.wait([self._probing])
         try:
             async with asyncio.timeout(self._connect_s):
                 await self._client.aclose()
         except (RedisError, OSError, TimeoutError):
             return
-
-    def _deadline_s(self) -> float:
-        """To connect takes longer than a command. Where Redis has just failed nobody waits for that but the breaker's one probe."""
-        if self._connected or (self.breaker.doubts and self.breaker.state is BreakerState.CLOSED):
-            return self._command_s
-        return self._connect_s
 
     def _failed(self, reason: str) -> Unavailable:
         self.breaker.failed(to_connect=not self._connected)

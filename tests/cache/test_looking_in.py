@@ -46,7 +46,6 @@ async def test_every_read_and_write_is_counted_once(caches: Caches, truth: Watch
         "fills": 5,
         "invalidations": 2,
         "damaged": 1,
-        "too_large": 0,
         "bypasses": 2,
         "bypasses_not_in_step": 2,
         "entry_commands": 7,
