@@ -12,8 +12,10 @@ from adapters.postgres import migrations
 from adapters.postgres.engine import PostgresPolicy, create_engine
 from adapters.queue import schema
 from adapters.queue.connections import QueueConnections
+from tests.servers import server_folder
+from tests.topologies import Cluster
 
-__all__ = ["closed_port", "engine", "fresh_engine", "queue_connections"]
+__all__ = ["closed_port", "cluster", "engine", "fresh_engine", "queue_connections"]
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +46,17 @@ async def queue_connections(fresh_engine: AsyncEngine, fresh_database_url: str) 
     connections = QueueConnections(database_url=fresh_database_url)
     await schema.upgrade(connections)
     return connections
+
+
+@pytest.fixture(scope="session")
+async def cluster() -> AsyncIterator[Cluster]:
+    """Three primaries in a cluster (2 s): once for each worker, and to be left as it is."""
+    with server_folder() as folder:
+        started = await Cluster.start(folder, replicas=False)
+        try:
+            yield started
+        finally:
+            started.stack.close()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from adapters.redis_cache.lookup import Lookup, Miss
 from adapters.redis_cache.near import NearCache
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.relay import Relay
-from adapters.redis_cache.server import CacheServer, Unavailable
+from adapters.redis_cache.server import Exchanges, Unavailable
 from adapters.redis_cache.stats import CacheStats
 from adapters.redis_cache.together import together
 from domain.ports import AnalyticsAnswer, Freshness
@@ -37,7 +37,7 @@ class ManyReads:
         lookup: Lookup,
         loading: Loading,
         *,
-        server: CacheServer,
+        server: Exchanges,
         relay: Relay,
         answers: Answers,
         near: NearCache,

@@ -33,8 +33,9 @@ import structlog
 
 from adapters.redis_cache.entry import EPOCH_BYTES, version_text
 from adapters.redis_cache.keys import Keys
+from adapters.redis_cache.lua import Scripts
 from adapters.redis_cache.policy import CachePolicy
-from adapters.redis_cache.server import CacheServer, Scripts, Unavailable
+from adapters.redis_cache.server import Exchanges, Unavailable
 from adapters.redis_cache.stats import CacheStats
 from adapters.redis_cache.together import together
 from domain.errors import StorageError
@@ -96,7 +97,7 @@ class Relay:
     def __init__(
         self,
         feed: ChangeFeed,
-        server: CacheServer,
+        server: Exchanges,
         scripts: Scripts,
         prefix: str,
         policy: CachePolicy,

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from adapters.redis_cache.address import create_client
 from adapters.redis_cache.breaker import Breaker, BreakerState
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.reads import CoalescedReads
-from adapters.redis_cache.server import Unavailable, create_client
+from adapters.redis_cache.server import Unavailable
 from tests.patience import eventually
 from tests.proxies import Proxy, redis_commands
 from tests.servers import OwnRedis
