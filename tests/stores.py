@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -49,10 +51,11 @@ async def queue_connections(fresh_engine: AsyncEngine, fresh_database_url: str) 
 
 
 @pytest.fixture(scope="session")
-async def cluster() -> AsyncIterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     """Three primaries in a cluster (2 s): once for each worker, and to be left as it is."""
     with server_folder() as folder:
-        started = await Cluster.start(folder, replicas=False)
+        with ThreadPoolExecutor(1) as beside:  # The fixture that asks for it may be in a loop already.
+            started = beside.submit(asyncio.run, Cluster.start(folder, replicas=False)).result()
         try:
             yield started
         finally:
