@@ -88,6 +88,7 @@ class ClusterServer(Exchanges):
         self._followers: list[Callable[[], None]] = []
         self._looking: asyncio.Task[None] | None = None
         self._looked_at_s = -inf
+        self._unknown = True
         self._retiring: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
         for place in address.nodes:
@@ -176,8 +177,9 @@ class ClusterServer(Exchanges):
             self.look_again()
 
     async def _known(self) -> None:
-        if self._looked_at_s == -inf:  # Nobody waits for a second look: it may have to connect to nodes that are gone.
+        if self._unknown:  # Nobody waits any longer, nor for a second look: it may have to connect to nodes that are gone.
             await asyncio.wait([self.look_again()], timeout=self._connect_s)
+            self._unknown = False
 
     def _looked(self, _: asyncio.Task[None]) -> None:
         self._looking = None

@@ -100,7 +100,7 @@ async def test_what_is_no_cluster_costs_no_answer(scene: Scene, redis_url: str, 
 
 
 @pytest.mark.parametrize("own_cluster", [True], indirect=True, ids=["with replicas"])
-@pytest.mark.parametrize("fault", ["killed", "told to"])
+@pytest.mark.parametrize("fault", ["killed", "told to", "frozen"])
 async def test_after_a_failover_everything_goes_on_with_the_promoted_replica(
     scene: Scene, own_cluster: Cluster, keys: list[SessionId], fault: str
 ) -> None:
@@ -116,6 +116,8 @@ async def test_after_a_failover_everything_goes_on_with_the_promoted_replica(
         await asyncio.sleep(0.5)
         if fault == "killed":
             first.kill()
+        elif fault == "frozen":
+            first.send(signal.SIGSTOP)
         else:
             async with second.client() as replica:
                 await replica.execute_command("CLUSTER", "FAILOVER")
@@ -124,6 +126,14 @@ async def test_after_a_failover_everything_goes_on_with_the_promoted_replica(
             return await own_cluster.owner(slot, asked=own_cluster.nodes[0])
 
         await eventually(owner, lambda node: node is second, within_s=_FAILOVER_S)
+        if fault == "frozen":
+            first.send(signal.SIGCONT)  # It goes on as a primary until another node tells it that it is none.
+
+            async def role() -> str:
+                async with first.client() as client:
+                    return str((await client.info("replication"))["role"])
+
+            await eventually(role, lambda role: role == "slave", within_s=_FAILOVER_S)
         # What the old one had acknowledged, the new one may not have.
         scene.history.note(Lost(began_s, now_s()))
         await hits_return(witnesses, keys)
@@ -200,6 +210,21 @@ async def test_an_epoch_of_a_partition_that_lost_everything_is_its_own(scene: Sc
     assert await sources(witness, keys) == ["postgres" if key in of(2, keys) else "redis" for key in keys]
     await hits_return([witness], keys)
     scene.check(POLICY)
+
+
+async def test_the_password_of_the_address_is_told_to_every_node(scene: Scene, own_cluster: Cluster, keys: list[SessionId]) -> None:
+    for node in own_cluster.nodes:
+        async with node.client() as client:
+            await client.config_set("requirepass", "word")
+    witness, _ = await scene.cache(own_cluster.url.replace("://", "://:word@"), POLICY, "A")
+    for key in keys:
+        await witness.write(key, 1)
+    await hits_return([witness], keys)
+    limit = PerMinute("uploads", 1, SharedCounts(own_cluster.url.replace("://", "://:word@"), scene.prefix, deadline_s=2.0))
+    other = PerMinute("uploads", 1, SharedCounts(own_cluster.url.replace("://", "://:word@"), scene.prefix, deadline_s=2.0))
+    assert [(await one.take("somebody")).granted for one in (limit, other)] == [True, False]
+    for one in (limit, other):
+        await one.aclose()
 
 
 async def test_uploads_are_counted_by_the_whole_cluster(scene: Scene, cluster: Cluster) -> None:
