@@ -92,6 +92,17 @@ async def test_one_known_node_is_enough_to_find_the_others(scene: Scene, cluster
     await hits_return([witness], keys)
 
 
+async def test_a_write_that_asks_the_wrong_node_is_led_on_to_the_right_one(scene: Scene, cluster: Cluster, keys: list[SessionId]) -> None:
+    witness, cache = await scene.cache(cluster.url, replace(POLICY, heartbeat_s=30.0), "A")
+    await witness.write(keys[0], 1)
+    server: Any = cache._server
+    places = [("127.0.0.1", node.port) for node in cluster.nodes]
+    server._owners = [places[(places.index(place) + 1) % PRIMARIES] for place in server._owners]
+    assert (await witness.write(keys[0], 2)).fresh
+    await hits_return([witness], keys[:1])
+    scene.check(POLICY)
+
+
 async def test_what_is_no_cluster_costs_no_answer(scene: Scene, redis_url: str, keys: list[SessionId], closed_port: int) -> None:
     witness, cache = await scene.cache(f"redis+cluster://127.0.0.1:{closed_port}", POLICY, "A")
     await witness.write(keys[0], 1)
