@@ -51,6 +51,7 @@ from adapters.queue.jobs import ProcrastinateProcessingQueue
 from adapters.queue.worker import ProcrastinateWorker
 from adapters.rate_limits import PerMinute, SharedCounts
 from adapters.recordings import ObstoreRecordingStore, RecordingPolicy, S3Access, place_at
+from adapters.redis_cache.address import partitions_at
 from adapters.redis_cache.compose import cached
 from adapters.redis_cache.flights import Flights
 from adapters.redis_cache.policy import CachePolicy
@@ -119,7 +120,7 @@ def cache_policy(settings: Settings) -> CachePolicy:
         near_bytes_max=round(settings.cache_near_megabytes_max * 1e6),
         fail_safe_s=settings.cache_fail_safe_s,
         sampler_s=settings.cache_sampler_s,
-        partitions=settings.cache_partitions,
+        partitions=settings.cache_partitions or partitions_at(settings.redis_url.get_secret_value() if settings.redis_url else None),
         command_s=settings.redis_command_timeout_ms / 1000,
         connect_s=settings.redis_connect_timeout_ms / 1000,
         connections_max=settings.redis_connections_max,

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import structlog
 from limits import RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage, RedisSentinelStorage, RedisStorage
+from limits.aio.storage import MemoryStorage, RedisClusterStorage, RedisSentinelStorage, RedisStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 
@@ -91,6 +91,10 @@ def _redis(shared: SharedCounts) -> RedisStorage:
         return RedisSentinelStorage(
             f"async+{scheme}://{places}/{service}", use_replicas=False, sentinel_kwargs=asking, db=int(db or 0), **timeouts, **common
         )
+    if scheme in ("redis+cluster", "rediss+cluster"):
+        places, _, options = rest.partition("?")
+        tls: dict[str, Any] = {"ssl": True, **dict(parse_qsl(options))} if scheme.startswith("rediss") else {}
+        return RedisClusterStorage(f"async+redis+cluster://{places.rstrip('/').removesuffix('/0')}", **tls, **timeouts, **common)
     return RedisStorage(f"async+{'redis+unix' if scheme == 'unix' else scheme}{separator}{rest}", **timeouts, **common)
 
 

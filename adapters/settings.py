@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     cache_near_megabytes_max: PositiveFloat = 128.0
     cache_fail_safe_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     cache_sampler_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
-    cache_partitions: Annotated[int, Field(ge=1, le=64)] = 1
+    cache_partitions: Annotated[int, Field(ge=1, le=64)] | None = None  # 1, or 16 on a cluster.
     redis_command_timeout_ms: PositiveFloat = 100.0
     redis_connect_timeout_ms: PositiveFloat = 1000.0
     redis_connections_max: PositiveInt = 16

@@ -178,7 +178,7 @@ async def freezes(servers: Servers, stored: PostgresSessionAnalyticsRepository, 
 
 async def _opened(cache: RedisCachedSessionAnalyticsRepository) -> float:
     """When the breaker opened."""
-    while cache._server.breaker.state is not BreakerState.OPEN:  # noqa: ASYNC110 - nobody is told of it
+    while cache._server.breaker_state is not BreakerState.OPEN:  # noqa: ASYNC110 - nobody is told of it
         await asyncio.sleep(TICK_S)
     return time.monotonic()
 

@@ -111,7 +111,9 @@ def redis_commands(sent: list[bytes]) -> list[str]:
     for piece in sent:
         lines = piece.split(b"\r\n")
         names += [
-            lines[place + 2].decode().upper() for place, line in enumerate(lines) if line[:1] == b"*" and lines[place + 1][:1] == b"$"
+            lines[place + 2].decode().upper()
+            for place, line in enumerate(lines)
+            if line[:1] == b"*" and line[1:].isdigit() and lines[place + 1][:1] == b"$"  # An argument may begin like a command.
         ]
     return names
 

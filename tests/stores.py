@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -12,8 +14,10 @@ from adapters.postgres import migrations
 from adapters.postgres.engine import PostgresPolicy, create_engine
 from adapters.queue import schema
 from adapters.queue.connections import QueueConnections
+from tests.servers import server_folder
+from tests.topologies import Cluster
 
-__all__ = ["closed_port", "engine", "fresh_engine", "queue_connections"]
+__all__ = ["closed_port", "cluster", "engine", "fresh_engine", "queue_connections"]
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +48,18 @@ async def queue_connections(fresh_engine: AsyncEngine, fresh_database_url: str) 
     connections = QueueConnections(database_url=fresh_database_url)
     await schema.upgrade(connections)
     return connections
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Three primaries in a cluster (2 s): once for each worker, and to be left as it is."""
+    with server_folder() as folder:
+        with ThreadPoolExecutor(1) as beside:  # The fixture that asks for it may be in a loop already.
+            started = beside.submit(asyncio.run, Cluster.start(folder, replicas=False)).result()
+        try:
+            yield started
+        finally:
+            started.stack.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,15 @@
-"""Several Valkeys that belong together: a primary with a replica, and the sentinels that watch them."""
+"""Several Valkeys that belong together: a primary with a replica, and the sentinels that watch them; or a cluster."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -19,6 +21,9 @@ from tests.servers import wait_until_gone
 
 SERVICE = "sessions"
 DOWN_AFTER_MS = 500
+PRIMARIES = 3
+SLOTS = 16384
+NODE_TIMEOUT_MS = 1000
 
 # A server ends with whoever started it, also by kill -9: then its standard input ends.
 _WATCHED = '"$@" >>"$LOG" 2>&1 & echo $!; read -r _; kill -9 $!'
@@ -131,6 +136,110 @@ class Watched:
         """Tells the sentinels to exchange the two."""
         async with self.sentinels[0].client() as asked:
             await asked.execute_command("SENTINEL", "FAILOVER", SERVICE)
+
+
+@dataclass
+class Cluster:
+    """Three primaries, each with a third of the slots, and perhaps a replica of each. `nodes` are the primaries of the beginning, then the
+    replicas in the same order."""
+
+    nodes: list[Node]
+    ids: dict[int, str]
+    stack: ExitStack
+
+    @classmethod
+    async def start(cls, folder: Path, *, replicas: bool) -> Self:
+        """Starts all, and returns once each knows of the others and all slots are served."""
+        with ExitStack() as stack:
+            count = 2 * PRIMARIES if replicas else PRIMARIES
+            ports, buses = free_ports(count), free_ports(count)
+            nodes: list[Node] = []
+            for number, (port, bus) in enumerate(zip(ports, buses, strict=True)):
+                options = {
+                    "--cluster-enabled": "yes",
+                    "--cluster-port": str(bus),
+                    "--cluster-node-timeout": str(NODE_TIMEOUT_MS),
+                    "--cluster-require-full-coverage": "no",
+                    "--cluster-replica-validity-factor": "0",
+                    "--cluster-migration-barrier": "10",
+                    "--repl-diskless-sync-delay": "0",
+                }
+                nodes.append(Node(folder / f"node{number}", port, *(part for option in options.items() for part in option)))
+                stack.callback(nodes[-1].close)
+            cluster = cls(nodes, {}, stack)
+            for number, node in enumerate(nodes):
+                await eventually(node.answers, bool)
+                async with node.client(decode_responses=True) as client:
+                    cluster.ids[node.port] = await client.execute_command("CLUSTER", "MYID")
+                    await client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+                    if number < PRIMARIES:
+                        first, last = (part * SLOTS // PRIMARIES for part in (number, number + 1))
+                        await client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last - 1)
+                    if number:
+                        await client.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0], buses[0])
+            await eventually(cluster.agreed, bool, within_s=30)
+            for primary, replica in zip(nodes, nodes[PRIMARIES:], strict=False):
+                async with replica.client() as client:
+                    await eventually(partial(_replicates, client, cluster.ids[primary.port]), bool)
+            await eventually(cluster.agreed, bool, within_s=30)
+            cluster.stack = stack.pop_all()
+            return cluster
+
+    @property
+    def url(self) -> str:
+        """For the cache."""
+        return f"redis+cluster://{','.join(f'127.0.0.1:{node.port}' for node in self.nodes[:PRIMARIES])}"
+
+    async def agreed(self) -> bool:
+        """Whether every node that runs knows all the others, sees all slots served, and has what its primary has."""
+        for node in self.nodes:
+            async with node.client(decode_responses=True) as client:
+                info = await client.execute_command("CLUSTER", "INFO")
+                state = dict(line.split(":") for line in info.splitlines() if ":" in line) if isinstance(info, str) else info
+                replication = await client.info("replication")
+            known, served = int(state["cluster_known_nodes"]), int(state["cluster_slots_ok"])
+            if (state["cluster_state"], known, served) != ("ok", len(self.nodes), SLOTS):
+                return False
+            if replication["role"] == "slave" and replication["master_link_status"] != "up":
+                return False
+        return True
+
+    async def owner(self, slot: int, *, asked: Node) -> Node | None:
+        """Who has a slot, as one node sees it."""
+        async with asked.client() as client:
+            for first, last, (_, port, *_), *_ in await client.execute_command("CLUSTER", "SLOTS"):
+                if first <= slot <= last:
+                    return next(node for node in self.nodes if node.port == port)
+        return None
+
+    async def move(self, slot: int, source: Node, target: Node) -> None:
+        """A slot with all its keys, one after the other, as redis-cli --cluster reshard does."""
+        async with source.client() as there, target.client() as here:
+            await here.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", self.ids[source.port])
+            await there.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", self.ids[target.port])
+            while names := await there.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 2):
+                await there.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *names)
+                await asyncio.sleep(0.02)
+            for client in (here, there):
+                await client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", self.ids[target.port])
+
+    async def move_at_once(self, slot: int, source: Node, target: Node) -> None:
+        """As Valkey 9 does it: the keys are copied meanwhile, and change hands in one moment."""
+        async with source.client() as there:
+            await there.execute_command("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", self.ids[target.port])
+
+        async def owner() -> Node | None:
+            return await self.owner(slot, asked=source)
+
+        await eventually(owner, lambda node: node is target, within_s=20)
+
+
+async def _replicates(client: Any, primary: str) -> bool:
+    try:
+        await client.execute_command("CLUSTER", "REPLICATE", primary)
+    except redis.exceptions.ResponseError:  # It has not heard of it yet.
+        return False
+    return True
 
 
 def free_ports(count: int) -> list[int]:

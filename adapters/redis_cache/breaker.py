@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
+from typing import Final
 
 import structlog
 
@@ -16,6 +17,15 @@ class BreakerState(Enum):
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"
+
+
+BREAKER_STATES: Final = (BreakerState.CLOSED, BreakerState.HALF_OPEN, BreakerState.OPEN)
+"""In the order of how far they are from letting everybody ask."""
+
+
+def worst(states: Iterable[BreakerState]) -> BreakerState:
+    """Of several breakers' states the one that is furthest from letting everybody ask."""
+    return max(states, key=BREAKER_STATES.index, default=BreakerState.CLOSED)
 
 
 class Breaker:

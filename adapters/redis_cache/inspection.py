@@ -12,13 +12,13 @@ import redis.asyncio as redis
 from adapters.redis_cache.breaker import BreakerState
 from adapters.redis_cache.entry import unpack
 from adapters.redis_cache.histogram import HistogramSnapshot
-from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.leases import NOBODY
 from adapters.redis_cache.near import NearCache
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.relay import Relay
-from adapters.redis_cache.server import CacheServer, Unavailable
+from adapters.redis_cache.server import CacheServer, Exchanges, Unavailable
 from adapters.redis_cache.stats import TIERS, CacheStats, compression_ratio, hit_rate, totals
+from adapters.redis_cache.together import together
 from domain.session import SessionId
 
 Status = Literal["healthy", "degraded", "unhealthy"]
@@ -96,7 +96,7 @@ class EntryFacts:
 class Inspection:
     """Looks at one process's cache and at what all of them have in Redis."""
 
-    def __init__(self, server: CacheServer, relay: Relay, near: NearCache, policy: CachePolicy, stats: CacheStats) -> None:
+    def __init__(self, server: Exchanges, relay: Relay, near: NearCache, policy: CachePolicy, stats: CacheStats) -> None:
         self._server = server
         self._relay = relay
         self._near = near
@@ -120,8 +120,8 @@ class Inspection:
             return Unavailable("not_in_step")
         name = keys.entry(session_id)
         values = await self._server.read([name, keys.heartbeat, keys.lease(session_id)])
-        ttl_ms = await self._server.on(lambda client: client.pttl(name))
-        lease_ms = await self._server.on(lambda client: client.pttl(keys.lease(session_id)))
+        ttl_ms = await self._server.on(name, lambda client: client.pttl(name))
+        lease_ms = await self._server.on(name, lambda client: client.pttl(keys.lease(session_id)))
         if isinstance(values, Unavailable) or isinstance(ttl_ms, Unavailable) or isinstance(lease_ms, Unavailable):
             return next(value for value in (values, ttl_ms, lease_ms) if isinstance(value, Unavailable))
         value, epoch, lease = values
@@ -144,49 +144,53 @@ class Inspection:
         )
 
     async def health(self) -> CacheHealth:
-        """Asks the server for a sign of life and for the heartbeats, each once."""
-
-        async def ping(client: redis.Redis) -> float:
-            begin = time.perf_counter()
-            await client.ping()
-            return (time.perf_counter() - begin) * 1000
-
-        breaker, lag_s = self._server.breaker, self._stats.relay_lag_s
-        # The first exchange may have to connect; the second one tells the round trip.
-        await self._server.on(ping)
-        round_trip_ms = await self._server.on(ping)
-        if isinstance(round_trip_ms, Unavailable):
-            return CacheHealth("unhealthy", round_trip_ms.reason, None, None, lag_s(), breaker.state.value, None)
-        information = await self._server.on(lambda client: client.info("server"))
+        """Asks every node for a sign of life, and for the heartbeats, each once. Of several round trips the longest is told."""
+        lag_s = self._stats.relay_lag_s
+        nodes = await self._server.nodes()
+        round_trips = await together([_round_trip_ms(node) for node in nodes])
+        answered = [(node, ms) for node, ms in zip(nodes, round_trips, strict=True) if isinstance(ms, float)]
+        if not answered:
+            failure = next((found.reason for found in round_trips if isinstance(found, Unavailable)), "connection")
+            return CacheHealth("unhealthy", failure, None, None, lag_s(), self._server.breaker_state.value, None)
+        node, _ = answered[0]
+        information = await node.ask(lambda: node.client.info("server"))
         version = None if isinstance(information, Unavailable) else _server_version(information)
+        if version is not None and len(nodes) > 1:
+            version += f" on {len(nodes)} nodes"
         age_s = await self._heartbeat_age_s()
-        status: Status = "healthy" if age_s is not None and breaker.state is BreakerState.CLOSED else "degraded"
-        reason = None if status == "healthy" else "not in step with the database"
-        return CacheHealth(status, reason, round_trip_ms, age_s, lag_s(), breaker.state.value, version)
+        reason: str | None = None
+        if len(answered) < len(nodes):
+            reason = f"{len(nodes) - len(answered)} of {len(nodes)} nodes do not answer"
+        elif age_s is None or self._server.breaker_state is not BreakerState.CLOSED:
+            reason = "not in step with the database"
+        status: Status = "healthy" if reason is None else "degraded"
+        return CacheHealth(status, reason, max(ms for _, ms in answered), age_s, lag_s(), self._server.breaker_state.value, version)
 
     async def contents(self) -> CacheContents | Unavailable:
-        """What is stored, counted by SCAN with a bound, and a sample of it measured; and what all processes counted, with this process's
-        counts added first."""
+        """What is stored, counted by SCAN with a bound for each node, and a sample of it measured; and what all processes counted, with
+        this process's counts added first."""
         if not self._relay.partitions:
             return Unavailable("not_in_step")
         keys = self._relay.partitions[0]
         await self._stats.share(self._server, keys)
-        entries, complete = await self._some_entries(keys)
+        nodes = await self._server.nodes()
+        scanned = await together([_some_entries(node, keys.entries_pattern) for node in nodes])
+        entries = sorted({name for names, _ in scanned for name in names})
         sizes: list[int] = []
         for name in entries[:_MEASURED_MAX]:
-            size = await self._server.on(partial(_memory_usage, name=name))
+            size = await self._server.on(name, partial(_memory_usage, name=name))
             if isinstance(size, int):
                 sizes.append(size)
-        memory = await self._server.on(lambda client: client.info("memory"))
-        shared = await self._server.on(partial(_hash, name=keys.counters))
-        if isinstance(memory, Unavailable) or isinstance(shared, Unavailable):
-            return memory if isinstance(memory, Unavailable) else Unavailable("connection")
+        memory = [used for used in await together([_used_memory_bytes(node) for node in nodes]) if used is not None]
+        shared = await self._server.on(keys.counters, partial(_hash, name=keys.counters))
+        if not memory or isinstance(shared, Unavailable):
+            return shared if isinstance(shared, Unavailable) else Unavailable("connection")
         counts, histograms = totals(shared)
         return CacheContents(
-            entries=len(entries) if complete else None,
+            entries=len(entries) if all(complete for _, complete in scanned) else None,
             sampled_entries=len(sizes),
             entry_bytes_mean=sum(sizes) / len(sizes) if sizes else None,
-            server_memory_bytes=int(memory["used_memory"]),
+            server_memory_bytes=sum(memory),
             heartbeat_age_s=await self._heartbeat_age_s(),
             counts=counts,
             histograms=histograms,
@@ -198,25 +202,42 @@ class Inspection:
         ended."""
         ages_s: list[float] = []
         for keys in self._relay.partitions:
-            left_ms = await self._server.on(partial(_pttl, name=keys.heartbeat))
+            left_ms = await self._server.on(keys.heartbeat, partial(_pttl, name=keys.heartbeat))
             if not isinstance(left_ms, int) or left_ms < 0:
                 return None
             ages_s.append(max(0.0, self._policy.heartbeat_s - left_ms / 1000))
         return max(ages_s, default=None)
 
-    async def _some_entries(self, keys: Keys) -> tuple[list[bytes], bool]:
-        """The names of entries, and whether these are all."""
-        names: set[bytes] = set()
-        cursor: int = 0
-        for _ in range(_SCAN_PAGES_MAX):
-            page = await self._server.on(partial(_scan_page, cursor=cursor, pattern=keys.entries_pattern))
-            if isinstance(page, Unavailable):
-                return sorted(names), False
-            cursor, found = page
-            names.update(found)
-            if cursor == 0:
-                return sorted(names), True
-        return sorted(names), False
+
+async def _round_trip_ms(node: CacheServer) -> float | Unavailable:
+    async def ping() -> float:
+        begin = time.perf_counter()
+        await node.client.ping()
+        return (time.perf_counter() - begin) * 1000
+
+    # The first exchange may have to connect; the second one tells the round trip.
+    await node.ask(ping)
+    return await node.ask(ping)
+
+
+async def _some_entries(node: CacheServer, pattern: str) -> tuple[set[bytes], bool]:
+    """The names of entries on a node, and whether these are all."""
+    names: set[bytes] = set()
+    cursor: int = 0
+    for _ in range(_SCAN_PAGES_MAX):
+        page = await node.ask(partial(_scan_page, node.client, cursor, pattern))
+        if isinstance(page, Unavailable):
+            return names, False
+        cursor, found = page
+        names.update(found)
+        if cursor == 0:
+            return names, True
+    return names, False
+
+
+async def _used_memory_bytes(node: CacheServer) -> int | None:
+    memory = await node.ask(lambda: node.client.info("memory"))
+    return None if isinstance(memory, Unavailable) else int(memory["used_memory"])
 
 
 def _percentiles(found: HistogramSnapshot) -> dict[str, float | int | None]:

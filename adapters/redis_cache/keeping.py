@@ -6,7 +6,7 @@ import asyncio
 
 from adapters.redis_cache.relay import Relay
 from adapters.redis_cache.sampler import StalenessSampler
-from adapters.redis_cache.server import CacheServer
+from adapters.redis_cache.server import Exchanges
 from adapters.redis_cache.stats import CacheStats
 
 
@@ -14,7 +14,7 @@ class Keeping:
     """Owns the tasks of the relay and of the sampler. They are two, so that neither waits for the other, and looks fall at any moment
     between two passes."""
 
-    def __init__(self, relay: Relay, sampler: StalenessSampler, server: CacheServer, stats: CacheStats) -> None:
+    def __init__(self, relay: Relay, sampler: StalenessSampler, server: Exchanges, stats: CacheStats) -> None:
         self._relay = relay
         self._sampler = sampler
         self._server = server

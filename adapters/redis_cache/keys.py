@@ -1,6 +1,6 @@
 """The names of keys. No patient data: a session's id and nothing else.
 
-`{0}` is a hash tag, and the number of a partition: Redis Cluster keeps what shares it together, so that one script may touch all of it.
+`{0}` is a hash tag, and stands for a partition: Redis Cluster keeps what shares it together, so that one script may touch all of it.
 The store's id separates the caches of different databases under one prefix. Where there are several partitions, how many is in every name
 too, so that processes with different numbers have different caches.
 """
@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import count
 from uuid import UUID
+
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from domain.errors import InvalidSettings
 from domain.session import SessionId
@@ -19,6 +23,22 @@ def check_prefix(prefix: str) -> None:
     """Raises InvalidSettings if the prefix would break the hash tag, or the pattern that finds entries."""
     if not prefix or any(sign in prefix for sign in "{}*?[]\\ \n"):
         raise InvalidSettings(f"REDIS_KEY_PREFIX must have some letters and no braces, brackets, wildcards or spaces, not {prefix!r}")
+
+
+@cache
+def tag_of(partition: int, partitions: int) -> int:
+    """The number in a partition's hash tag: the first one whose slot is in this partition's share of the slots, so that nodes which have
+    equal ranges of slots have as many partitions, to within one. Of consecutive numbers the slots crowd."""
+    return next(tag for tag in count() if _slot(tag) * partitions // REDIS_CLUSTER_HASH_SLOTS == partition)
+
+
+def slot_of(partition: int, partitions: int) -> int:
+    """The slot that holds all of a partition in a cluster."""
+    return _slot(tag_of(partition, partitions))
+
+
+def _slot(tag: int) -> int:
+    return key_slot(str(tag).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +59,7 @@ class Keys:
         """The keys under a prefix. Raises InvalidSettings if it cannot be used."""
         check_prefix(prefix)
         several = "" if partitions == 1 else f"{partitions}:"
-        return cls(f"{prefix}:{store_id.hex[:8]}:{several}{{{partition}}}", partition, partitions)
+        return cls(f"{prefix}:{store_id.hex[:8]}:{several}{{{tag_of(partition, partitions)}}}", partition, partitions)
 
     def holds(self, session_id: SessionId) -> bool:
         """Whether the session is of this partition."""

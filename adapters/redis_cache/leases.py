@@ -19,8 +19,9 @@ from typing import Any, Final, Literal, TypeVar
 
 from adapters.redis_cache.entry import Entry, pack, version_text
 from adapters.redis_cache.keys import Keys
+from adapters.redis_cache.lua import Scripts
 from adapters.redis_cache.policy import CachePolicy
-from adapters.redis_cache.server import CacheServer, Scripts, Unavailable
+from adapters.redis_cache.server import Exchanges, Unavailable
 from domain.session import SessionId
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ class Leases:
 
     def __init__(
         self,
-        server: CacheServer,
+        server: Exchanges,
         scripts: Scripts,
         policy: CachePolicy,
         *,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +18,7 @@ from adapters.redis_cache.lookup import Miss
 from adapters.redis_cache.near import NearCache, NearCopy
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.stats import CacheStats
+from adapters.redis_cache.together import together
 from adapters.redis_cache.truth import Truth
 from domain.errors import StorageError
 from domain.ports import AnalyticsAnswer
@@ -39,6 +40,14 @@ class NotOurs:
     """Another process loads it or just has ("busy", "hit"), or Redis does not say ("unavailable")."""
 
     grant: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """The leases asked for in one partition, and under which epoch what is loaded may be stored there."""
+
+    miss: Miss
+    lease: Lease
 
 
 class Loading:
@@ -73,40 +82,24 @@ class Loading:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def load_and_fill(
-        self, session_ids: Sequence[SessionId], lease: Lease, miss: Miss
-    ) -> tuple[dict[SessionId, AnalyticsAnswer], set[SessionId]]:
-        """The answers of the truth, and for which sessions (there or not) Redis accepted them."""
-        self._stats.count("misses", len(session_ids))
-        began = self._near.read_begins()
-        unused = lease.held
+    async def load_many(
+        self, missing: Sequence[tuple[Miss, Sequence[SessionId]]], past_redis: Sequence[SessionId]
+    ) -> dict[SessionId, AnalyticsAnswer]:
+        """What the truth has of all these sessions, by one read: of those that are missing in Redis, whose leases are taken first and which
+        are then stored, by partition; and of those that are read past it. Waits for nobody: what others are loading is loaded here too,
+        and not stored."""
+        claims: list[_Claim] = []
+
+        async def claim(miss: Miss, session_ids: Sequence[SessionId]) -> None:
+            claims.append(_Claim(miss, await self._leases.acquire(miss.keys, session_ids, miss.epoch)))
+
         try:
-            # Begun after the lease was granted, so it sees every write up to the floor, and every other one that did not void the lease.
-            if len(session_ids) == 1:
-                answer = await self._truth.get(session_ids[0])
-                answers = {} if answer is None else {session_ids[0]: answer}
-            else:
-                answers = await self._truth.get_many(session_ids)
-            entries = [
-                await self._codec.entry(session_id, answers.get(session_id), miss.epoch, absent_since=lease.floors[session_id])
-                for session_id in unused
-            ]
-            storable = [entry for entry in entries if entry is not None]
-            # Nobody may join from here on: Redis may accept now, and a write that passes before its answer is here would be missed.
-            for session_id in session_ids:
-                self._loads.depart(session_id)
-            stored = await self._leases.fill(miss.keys, lease, storable) if storable else []
-            self._stats.filled(storable, stored)
-            unused = [session_id for session_id, entry in zip(unused, entries, strict=True) if entry is None]
-            self._stats.count("too_large", len(unused))
-        finally:
-            if unused:  # Too large, failed or cancelled: others need not wait for the leases to end.
-                self._leases.give_back(miss.keys, lease, unused)
-        accepted = [entry for entry, was_stored in zip(storable, stored, strict=True) if was_stored]
-        for entry in accepted:
-            analytics = answers[entry.session_id].analytics if entry.payload is not None else None
-            self._near.keep(NearCopy(entry, analytics), began)
-        return answers, {entry.session_id for entry in accepted}
+            await together([claim(miss, session_ids) for miss, session_ids in missing])
+        except BaseException:
+            self._give_back(claims)
+            raise
+        answers, _ = await self._load_and_fill([*(one for _, found in missing for one in found), *past_redis], claims)
+        return answers
 
     async def aclose(self) -> None:
         """Ends the loads under way and waits until they have ended."""
@@ -121,6 +114,53 @@ class Loading:
         grant = lease.grants[session_id]
         if grant != "lease":
             return NotOurs(grant)
-        answers, accepted = await self.load_and_fill([session_id], lease, miss)
+        answers, accepted = await self._load_and_fill([session_id], [_Claim(miss, lease)])
         answer = answers.get(session_id)
         return Loaded(answer, answer.version if answer else lease.floors[session_id], accepted=session_id in accepted)
+
+    async def _load_and_fill(
+        self, session_ids: Sequence[SessionId], claims: Sequence[_Claim]
+    ) -> tuple[dict[SessionId, AnalyticsAnswer], set[SessionId]]:
+        """The answers of the truth, and for which sessions (there or not) Redis accepted them."""
+        if misses := sum(len(claim.lease.grants) for claim in claims):
+            self._stats.count("misses", misses)
+        began = self._near.read_begins()
+        try:
+            # Begun after the leases were granted, so it sees every write up to their floors, and every other one that did not void them.
+            if len(session_ids) == 1:
+                answer = await self._truth.get(session_ids[0])
+                answers = {} if answer is None else {session_ids[0]: answer}
+            else:
+                answers = await self._truth.get_many(session_ids)
+            filled = await together([self._fill(claim, answers) for claim in claims])
+        except BaseException:  # Others need not wait for the leases to end.
+            self._give_back(claims)
+            raise
+        accepted = [entry for entries in filled for entry in entries]
+        for entry in accepted:
+            analytics = answers[entry.session_id].analytics if entry.payload is not None else None
+            self._near.keep(NearCopy(entry, analytics), began)
+        return answers, {entry.session_id for entry in accepted}
+
+    async def _fill(self, claim: _Claim, answers: Mapping[SessionId, AnalyticsAnswer]) -> list[Entry]:
+        """Stores what was loaded under leases of one partition; what Redis accepted."""
+        miss, lease = claim.miss, claim.lease
+        entries = [
+            await self._codec.entry(session_id, answers.get(session_id), miss.epoch, absent_since=lease.floors[session_id])
+            for session_id in lease.held
+        ]
+        storable = [entry for entry in entries if entry is not None]
+        # Nobody may join from here on: Redis may accept now, and a write that passes before its answer is here would be missed.
+        for session_id in lease.grants:
+            self._loads.depart(session_id)
+        stored = await self._leases.fill(miss.keys, lease, storable) if storable else []
+        self._stats.filled(storable, stored)
+        if too_large := [session_id for session_id, entry in zip(lease.held, entries, strict=True) if entry is None]:
+            self._stats.count("too_large", len(too_large))
+            self._leases.give_back(miss.keys, lease, too_large)
+        return [entry for entry, was_stored in zip(storable, stored, strict=True) if was_stored]
+
+    def _give_back(self, claims: Sequence[_Claim]) -> None:
+        for claim in claims:
+            if held := claim.lease.held:
+                self._leases.give_back(claim.miss.keys, claim.lease, held)

@@ -9,10 +9,11 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from adapters.redis_cache import preview_format
-from adapters.redis_cache.breaker import Breaker
+from adapters.redis_cache.address import server_at
 from adapters.redis_cache.keys import check_prefix
+from adapters.redis_cache.lua import Script
 from adapters.redis_cache.policy import CachePolicy
-from adapters.redis_cache.server import CacheServer, Script, Unavailable, create_client
+from adapters.redis_cache.server import Exchanges, Unavailable
 from adapters.redis_cache.stats import CacheStats
 from domain.errors import InvalidSettings
 from domain.ports import SignalPreviews
@@ -50,7 +51,7 @@ class RedisSignalPreviews(SignalPreviews):
     `ttl_s` in any case.
     """
 
-    def __init__(self, server: CacheServer, key_prefix: str, policy: PreviewPolicy) -> None:
+    def __init__(self, server: Exchanges, key_prefix: str, policy: PreviewPolicy) -> None:
         check_prefix(key_prefix)
         self._server = server
         self._prefix = key_prefix
@@ -64,7 +65,8 @@ class RedisSignalPreviews(SignalPreviews):
         """See the port. What is damaged is as if it were not there."""
         if session_id in self._owed:
             return None
-        found = await self._server.on(lambda client: _field(client, self._keys(session_id)[0], key))
+        name = self._keys(session_id)[0]
+        found = await self._server.on(name, lambda client: _field(client, name, key))
         return preview_format.decode(found, key) if isinstance(found, bytes) else None
 
     async def keep(self, session_id: SessionId, preview: SignalPreview) -> None:
@@ -118,6 +120,5 @@ async def _field(client: Redis, name: str, field: str) -> Any:
 
 
 def redis_previews(redis_url: str, key_prefix: str, cache: CachePolicy, policy: PreviewPolicy) -> RedisSignalPreviews:
-    """Previews at a Redis, asked within the cache's deadlines and with a breaker of their own. Raises InvalidSettings."""
-    server = CacheServer(create_client(redis_url, cache), cache, Breaker(cache.failures_to_open, cache.open_s), CacheStats())
-    return RedisSignalPreviews(server, key_prefix, policy)
+    """Previews at a Redis, asked within the cache's deadlines and with breakers of their own. Raises InvalidSettings."""
+    return RedisSignalPreviews(server_at(redis_url, cache, CacheStats()), key_prefix, policy)

@@ -94,8 +94,8 @@ class CoalescedReads(asyncio.BufferedProtocol):
     def _join(self, batch: Batch, entry: str, heartbeat: str) -> Reading:
         loop = asyncio.get_running_loop()
         future: Reading = loop.create_future()
-        if self._transport is None and (self._hung or self._breaker.state is not BreakerState.CLOSED):
-            future.set_result(Unavailable(self._probe()))
+        if self._transport is None and (reason := self._kept_out()) is not None:
+            future.set_result(Unavailable(reason))
             return future
         if self._slow:
             future.set_result(Unavailable("slow"))
@@ -127,8 +127,10 @@ class CoalescedReads(asyncio.BufferedProtocol):
         self._stats.asked(len(batch.waiting), headers_only=batch.headers_only)
         transport.write(batch.command(self._heartbeat))
 
-    def _probe(self) -> str:
-        """Connects, if it is time; why nobody waits for that."""
+    def _kept_out(self) -> str | None:
+        """Why nobody waits for a connection now, which is tried beside them if it is time; None if it is worth waiting for."""
+        if not self._hung and self._breaker.state is BreakerState.CLOSED:
+            return None
         if self._connecting is None:
             if not self._breaker.allows():
                 return "breaker_open"
@@ -172,6 +174,7 @@ class CoalescedReads(asyncio.BufferedProtocol):
         if isinstance(reply, hiredis.ReplyError):  # The server is there and says no.
             self._breaker.succeeded()
             self._stats.redis_failed("response")
+            self._refused(str(reply))
             batch.tell(Unavailable("response"))
         elif not isinstance(reply, list) or not batch.answer(reply):  # Anything that speaks the protocol may stand at the address.
             batch.tell(NO_REDIS)
@@ -181,6 +184,9 @@ class CoalescedReads(asyncio.BufferedProtocol):
         if self._entries.waiting or self._headers.waiting:
             self._send()
         return None
+
+    def _refused(self, error: str) -> None:
+        """What a server says instead of an answer, for who can make use of it."""
 
     def _expect_an_answer(self) -> None:
         """Begins to wait for the answer to the oldest command under way, if there is one."""

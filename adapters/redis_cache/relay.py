@@ -24,23 +24,23 @@ import math
 import random
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import structlog
 
 from adapters.redis_cache.entry import EPOCH_BYTES, version_text
 from adapters.redis_cache.keys import Keys
+from adapters.redis_cache.lua import Scripts
 from adapters.redis_cache.policy import CachePolicy
-from adapters.redis_cache.server import CacheServer, Scripts, Unavailable
+from adapters.redis_cache.server import Exchanges, Unavailable
 from adapters.redis_cache.stats import CacheStats
+from adapters.redis_cache.together import together
 from domain.errors import StorageError
 from domain.ports import ChangeFeed, Changes
 from domain.session import SessionId
-
-T = TypeVar("T")
 
 # A pass that takes longer than this is given up; the next begins.
 _MARK_LIFE_MS: Final = 60_000
@@ -97,7 +97,7 @@ class Relay:
     def __init__(
         self,
         feed: ChangeFeed,
-        server: CacheServer,
+        server: Exchanges,
         scripts: Scripts,
         prefix: str,
         policy: CachePolicy,
@@ -188,7 +188,7 @@ class Relay:
     async def _pass(self, unless_newer_than_s: float) -> bool | None:
         """True if the cache is in step now, False if this cannot be told, None if another pass came in between."""
         began_s = self._stats.clock()
-        marked = await _all([self._mark(keys, unless_newer_than_s) for keys in self.partitions])
+        marked = await together([self._mark(keys, unless_newer_than_s) for keys in self.partitions])
         behind = [mark for mark in marked if isinstance(mark, _Marked)]
         if not behind:
             if all(marked):
@@ -197,7 +197,7 @@ class Relay:
         positions = [mark.before.at for mark in behind if mark.before is not None]
         since = min(positions, default=None)
         log = await self._feed.changes_since(since)
-        applied = await _all([self._apply(mark, log, since) for mark in behind])
+        applied = await together([self._apply(mark, log, since) for mark in behind])
         if not all(mark for mark in marked) or False in applied:
             return False
         if None in applied:
@@ -236,8 +236,3 @@ class Relay:
         if isinstance(applied, Unavailable):
             return False
         return True if applied == 1 else None
-
-
-async def _all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of all, which are under way at once."""
-    return [await work[0]] if len(work) == 1 else list(await asyncio.gather(*work))

@@ -21,7 +21,7 @@ from adapters.redis_cache.entry import HEADER_BYTES, version_and_epoch
 from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.near import NearCache
 from adapters.redis_cache.policy import CachePolicy
-from adapters.redis_cache.server import CacheServer, Unavailable
+from adapters.redis_cache.server import Exchanges, Unavailable
 from adapters.redis_cache.stats import CacheStats
 from domain.errors import StorageError
 from domain.ports import ChangeFeed
@@ -49,7 +49,7 @@ class StalenessSampler:
     def __init__(
         self,
         feed: ChangeFeed,
-        server: CacheServer,
+        server: Exchanges,
         near: NearCache,
         policy: CachePolicy,
         stats: CacheStats,
@@ -141,7 +141,7 @@ class StalenessSampler:
                 pipeline.get(keys.heartbeat)
                 return await pipeline.execute(raise_on_error=False)  # A key of another type is no entry.
 
-        found = await self._server.on(headers)
+        found = await self._server.on(keys.heartbeat, headers)
         if isinstance(found, Unavailable):
             return found
         *values, epoch = found

@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from adapters.redis_cache.places import Place, places
 from adapters.redis_cache.policy import CachePolicy
 
 SCHEME: Final = "redis+sentinel"
@@ -27,7 +28,7 @@ _OPTIONS: Final = {"sentinel_username", "sentinel_password"}
 class SentinelAddress:
     """Where the sentinels are, and what they watch. User and password are of the servers they watch; of theirs, `sentinel_auth`."""
 
-    sentinels: tuple[tuple[str, int], ...]
+    sentinels: tuple[Place, ...]
     service: str
     db: int
     auth: dict[str, str] = field(repr=False)
@@ -43,7 +44,7 @@ class SentinelAddress:
             raise ValueError("no address of sentinels")
         credentials = {"username": parts.username, "password": parts.password}
         return cls(
-            sentinels=tuple(map(_place, parts.netloc.rpartition("@")[2].split(","))),
+            sentinels=places(parts.netloc.rpartition("@")[2], _PORT),
             service=unquote(service),
             db=int(db or 0),
             auth={name: unquote(value) for name, value in credentials.items() if value},
@@ -85,12 +86,3 @@ def sentinel_pool(url: str, policy: CachePolicy, **connection: Any) -> redis.Con
     return _PrimaryPool(  # type: ignore[no-untyped-call]
         address.service, sentinel, connection_class=_PrimaryConnection, db=address.db, **address.auth, **connection
     )
-
-
-def _place(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or text.endswith("]"):
-        host, port = text, str(_PORT)
-    if not host.strip("[]"):
-        raise ValueError("a sentinel without a name")
-    return host.strip("[]"), int(port)

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import re
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import redis.asyncio as redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import InvalidResponse, NoScriptError, RedisError, ResponseError
+from redis.exceptions import InvalidResponse, MovedError, RedisError, ResponseError
 
-from adapters.redis_cache import sentinel
 from adapters.redis_cache.breaker import Breaker, BreakerState
+from adapters.redis_cache.lua import Script, evaluate, is_list
 from adapters.redis_cache.policy import CachePolicy
-from domain.errors import InvalidSettings
 
 if TYPE_CHECKING:
     from adapters.redis_cache.stats import CacheStats
 
 T = TypeVar("T")
-
-_FLOOR: Final = re.compile(rb"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,118 +32,116 @@ class Unavailable:
     reason: str
 
 
-class Script:
-    """One of scripts/*.lua, with the lines in scripts/_entry.lua before it. `understands` knows its answer, given the number of keys."""
-
-    def __init__(self, name: str, understands: Callable[[Any, int], bool]) -> None:
-        self.understands = understands
-        folder = files("adapters.redis_cache") / "scripts"
-        self.text = (folder / "_entry.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-
 @dataclass(frozen=True, slots=True)
-class Scripts:
-    """All scripts, read once."""
+class Moved(Unavailable):
+    """A node of a cluster says that another one has this slot by now; `host` empty: at the address that was asked."""
 
-    acquire: Script
-    release: Script
-    fill: Script
-    invalidate: Script
-    mark: Script
-    apply: Script
-
-    @classmethod
-    def load(cls) -> Scripts:
-        """Reads them from the package."""
-        return cls(
-            acquire=Script("acquire", lambda answer, keys: _is_list(answer, keys // 2) and all(map(_is_grant, answer))),
-            release=Script("release", lambda answer, _: type(answer) is int),
-            fill=Script("fill", lambda answer, keys: _is_list(answer, keys // 2, 0, 1)),
-            invalidate=Script("invalidate", lambda answer, _: answer == 1),
-            mark=Script("mark", lambda answer, _: _is_list(answer, 3) and [type(part) for part in answer] == [int, bytes, int]),
-            apply=Script("apply", lambda answer, _: answer in (0, 1)),
-        )
+    slot: int
+    host: str
+    port: int
 
 
-def create_client(url: str, policy: CachePolicy) -> redis.Redis:
-    """A client that connects at its first use. Raises InvalidSettings without repeating the URL, which may hold a password."""
-    options: dict[str, Any] = {
-        "max_connections": policy.connections_max,
-        "timeout": policy.command_s,  # Waits for a free connection; beyond it the truth answers.
-        "socket_connect_timeout": policy.connect_s,
-        "socket_timeout": None,  # CacheServer's deadlines are around whole exchanges; a second timer in each would only cost.
-        "retry": Retry(NoBackoff(), 0),  # The breaker decides when to try again.
-        "health_check_interval": 0,
-        "protocol": 3,
-    }
-    scheme = url.partition("://")[0]
-    if scheme.endswith("+cluster"):
-        raise InvalidSettings(f"REDIS_URL: Redis Cluster is not driven; give one server, or sentinels: {sentinel.FORM}")
-    try:
-        if scheme == sentinel.SCHEME:
-            pool = sentinel.sentinel_pool(url, policy, **options)
-        else:
-            pool = redis.BlockingConnectionPool.from_url(url, **options)
-    except (ValueError, TypeError) as error:
-        raise InvalidSettings(
-            f"REDIS_URL is not a Redis URL; one looks like redis://user:password@host:6379/0, unix:///path or {sentinel.FORM}"
-        ) from error
-    return redis.Redis.from_pool(pool)
-
-
-class CacheServer:
-    """Asks Redis, within bounds. Never raises for what Redis does or fails to do."""
-
-    def __init__(self, client: redis.Redis, policy: CachePolicy, breaker: Breaker, stats: CacheStats) -> None:
-        self._client = client
-        self._stats = stats
-        self._command_s: Final = policy.command_s
-        self._connect_s: Final = policy.connect_s
-        self._connected = False
-        self.breaker = breaker
+class Exchanges(ABC):
+    """What the cache asks of Redis, within bounds: of one server, or of the cluster's node that has the keys. All keys of a call have one
+    hash tag. Never raises for what Redis does or fails to do."""
 
     async def read(self, names: Sequence[str]) -> list[bytes | None] | Unavailable:
         """The values under these keys, read at one moment. None also for a key of another type."""
 
-        async def read() -> list[bytes | None]:
-            values = await self._client.mget(names)
-            if not _is_list(values, len(names)) or not all(value is None or isinstance(value, bytes) for value in values):
+        async def read(client: redis.Redis) -> list[bytes | None]:
+            values = await client.mget(names)
+            if not is_list(values, len(names)) or not all(value is None or isinstance(value, bytes) for value in values):
                 raise InvalidResponse("the answer to MGET is none")
             return cast("list[bytes | None]", values)
 
-        return await self.ask(read)
+        return await self.on(names[0], read)
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[bytes | str | int]) -> Any | Unavailable:
         """What a script returns."""
-        return await self.ask(lambda: self._evaluate(script, keys, arguments))
+        return await self.on(keys[0], lambda client: evaluate(client, script, keys, arguments))
 
     async def add_to_hash(self, name: str, counts: Mapping[str, int]) -> list[Any] | Unavailable:
         """Adds to the integers in a hash, in one exchange."""
 
-        async def add() -> list[Any]:
-            async with self._client.pipeline(transaction=False) as pipeline:
+        async def add(client: redis.Redis) -> list[Any]:
+            async with client.pipeline(transaction=False) as pipeline:
                 for field, count in counts.items():
                     pipeline.hincrby(name, field, count)
                 return await pipeline.execute()
 
-        return await self.ask(add)
+        return await self.on(name, add)
 
     async def forget(self, names: Sequence[str]) -> int | Unavailable:
         """Drops keys; how many there were."""
-        return await self.ask(lambda: self._client.unlink(*names))
+        return await self.on(names[0], lambda client: client.unlink(*names))
 
-    async def on(self, exchange: Callable[[redis.Redis], Awaitable[T]]) -> T | Unavailable:
-        """What one exchange with the client returns; for looking at the server from outside."""
-        return await self.ask(lambda: exchange(self._client))
+    @abstractmethod
+    async def on(self, name: str | bytes, exchange: Callable[[redis.Redis], Awaitable[T]]) -> T | Unavailable:
+        """What one exchange with whoever has this key returns."""
+
+    @property
+    @abstractmethod
+    def breaker_state(self) -> BreakerState:
+        """Of several breakers the one that is furthest from letting everybody ask."""
+
+    @abstractmethod
+    async def nodes(self) -> Sequence[CacheServer]:
+        """The servers that there are, to look at each; none if nobody says."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Closes the connections. Never raises for a server that is gone."""
+
+
+class CacheServer(Exchanges):
+    """One server, behind a breaker."""
+
+    def __init__(self, client: redis.Redis, policy: CachePolicy, breaker: Breaker, stats: CacheStats) -> None:
+        self._stats = stats
+        self._command_s: Final = policy.command_s
+        self._connect_s: Final = policy.connect_s
+        self._connected = False
+        self._probing: asyncio.Task[Any] | None = None
+        self.client = client
+        self.breaker = breaker
+
+    @property
+    def breaker_state(self) -> BreakerState:
+        """See Exchanges."""
+        return self.breaker.state
+
+    async def nodes(self) -> Sequence[CacheServer]:
+        """See Exchanges."""
+        return [self]
+
+    async def on(self, name: str | bytes, exchange: Callable[[redis.Redis], Awaitable[T]]) -> T | Unavailable:  # noqa: ARG002 - it has all keys
+        """See Exchanges."""
+        return await self.ask(lambda: exchange(self.client))
 
     async def ask(self, exchange: Callable[[], Awaitable[T]]) -> T | Unavailable:
-        """What one exchange with the server returns."""
-        if not self.breaker.allows():
-            return Unavailable("breaker_open")
+        """What one exchange with the server returns. Where Redis has failed nobody waits until it can be connected to again."""
+        if self.breaker.state is not BreakerState.CLOSED:
+            return Unavailable(self._probe())
+        # To connect takes longer than a command, and where Redis has just failed, longer than anybody should wait.
+        return await self._exchange(exchange, self._command_s if self._connected or self.breaker.doubts else self._connect_s)
+
+    def _probe(self) -> str:
+        """Tries Redis beside those who ask, if it is time; why they do without."""
+        if self._probing is None and self.breaker.allows():
+            self._probing = asyncio.create_task(self._exchange(self.client.ping, self._connect_s), name="cache probe")
+            self._probing.add_done_callback(self._probed)
+        return "breaker_open" if self._probing is None else "reconnecting"
+
+    def _probed(self, _: asyncio.Task[Any]) -> None:
+        self._probing = None
+
+    async def _exchange(self, exchange: Callable[[], Awaitable[T]], deadline_s: float) -> T | Unavailable:
         try:
-            async with _Deadline(self._deadline_s()):
+            async with _Deadline(deadline_s):
                 answer = await exchange()
+        except MovedError as error:
+            self.breaker.succeeded()
+            return Moved("response", error.slot_id, error.host, error.port)
         except ResponseError:
             # The server is there and says no: a script's error, a read-only replica, no memory. Asking the next thing is cheap.
             self.breaker.succeeded()
@@ -169,34 +160,21 @@ class CacheServer:
         return answer
 
     async def aclose(self) -> None:
-        """Closes the connections. Never raises for a server that is gone."""
+        """See Exchanges."""
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.wait([self._probing])
         try:
             async with asyncio.timeout(self._connect_s):
-                await self._client.aclose()
+                await self.client.aclose()
         except (RedisError, OSError, TimeoutError):
             return
-
-    def _deadline_s(self) -> float:
-        """To connect takes longer than a command. Where Redis has just failed nobody waits for that but the breaker's one probe."""
-        if self._connected or (self.breaker.doubts and self.breaker.state is BreakerState.CLOSED):
-            return self._command_s
-        return self._connect_s
 
     def _failed(self, reason: str) -> Unavailable:
         self.breaker.failed(to_connect=not self._connected)
         self._connected = False
         self._stats.redis_failed(reason)
         return Unavailable(reason)
-
-    async def _evaluate(self, script: Script, keys: Sequence[str], arguments: Sequence[bytes | str | int]) -> Any:
-        try:
-            answer = await self._client.evalsha(script.sha, len(keys), *keys, *arguments)
-        except NoScriptError:
-            answer = await self._client.eval(script.text, len(keys), *keys, *arguments)
-        # Anything that speaks the protocol may stand at the address: what it says must not get further than here.
-        if not script.understands(answer, len(keys)):
-            raise InvalidResponse("the answer to a script is none")
-        return answer
 
 
 class _Deadline:
@@ -223,11 +201,3 @@ class _Deadline:
     def _time_is_up(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_soon(self._limit.reschedule, loop.time())
-
-
-def _is_grant(answer: object) -> bool:
-    return isinstance(answer, bytes) and (answer in (b"hit", b"busy") or _FLOOR.fullmatch(answer) is not None)
-
-
-def _is_list(answer: object, length: int, *of: object) -> bool:
-    return isinstance(answer, list) and len(answer) == length and (not of or all(part in of for part in answer))

@@ -31,7 +31,7 @@ from adapters.redis_cache.near import NearCache, NearCopy
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.relay import Relay
 from adapters.redis_cache.sampler import StalenessSampler
-from adapters.redis_cache.server import CacheServer
+from adapters.redis_cache.server import Exchanges
 from adapters.redis_cache.single_reads import SingleReads
 from adapters.redis_cache.stats import CacheStats
 from adapters.redis_cache.truth import Truth
@@ -53,7 +53,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         self,
         inner: SessionAnalyticsRepository,
         *,
-        server: CacheServer,
+        server: Exchanges,
         lookup: Lookup,
         relay: Relay,
         leases: Leases,
@@ -78,9 +78,8 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             stats=stats,
         )  # fmt: skip
         self._many = ManyReads(
-            lookup, self._loading, self._truth, server=server, relay=relay, leases=leases, answers=self._answers, near=near, policy=policy,
-            stats=stats,
-        )  # fmt: skip
+            lookup, self._loading, server=server, relay=relay, answers=self._answers, near=near, policy=policy, stats=stats
+        )
         self._keeping = Keeping(relay, sampler, server, stats)
         self.stats = stats
         self.inspection = Inspection(server, relay, near, policy, stats)

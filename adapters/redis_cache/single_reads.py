@@ -13,7 +13,7 @@ from adapters.redis_cache.lookup import Bypass, Hit, Lookup, Miss
 from adapters.redis_cache.near import NearCache, NearCopy
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.relay import Relay
-from adapters.redis_cache.server import CacheServer, Unavailable
+from adapters.redis_cache.server import Exchanges, Unavailable
 from adapters.redis_cache.stats import CacheStats
 from adapters.redis_cache.truth import Truth
 from domain.errors import StorageUnavailable
@@ -30,7 +30,7 @@ class SingleReads:
         loading: Loading,
         truth: Truth,
         *,
-        server: CacheServer,
+        server: Exchanges,
         relay: Relay,
         answers: Answers,
         codec: Codec,

@@ -16,7 +16,7 @@ from adapters.redis_cache.breaker import BreakerState
 from adapters.redis_cache.entry import HEADER_BYTES, Entry
 from adapters.redis_cache.histogram import Histogram, HistogramSnapshot, from_integers, to_integers
 from adapters.redis_cache.keys import Keys
-from adapters.redis_cache.server import CacheServer, Unavailable
+from adapters.redis_cache.server import Exchanges, Unavailable
 from domain.errors import StorageError, StorageNotReady, StorageRefused, StorageUnavailable, StoredDataInvalid
 from domain.session import SessionId
 
@@ -190,7 +190,7 @@ class CacheStats:
             histograms={name: histogram.snapshot() for name, histogram in self._histograms.items()},
         )
 
-    async def share(self, server: CacheServer, keys: Keys) -> None:
+    async def share(self, server: Exchanges, keys: Keys) -> None:
         """Adds what was counted since the last time to the totals of all processes. If Redis fails, next time."""
         now = Counter(self._integers())
         news = now - self._shared

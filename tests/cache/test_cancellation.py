@@ -62,9 +62,10 @@ class World:
         await eventually(tasks, lambda left: left <= {asyncio.current_task()})
         pool: Any = self.engine.pool
         assert pool.checkedout() == 0
-        assert not self.cache._server._client.connection_pool._in_use_connections
+        server: Any = self.cache._server
+        assert not server.client.connection_pool._in_use_connections
         assert await held_leases(self.raw, self.prefix) == []
-        assert self.cache._server.breaker.state is BreakerState.CLOSED
+        assert self.cache._server.breaker_state is BreakerState.CLOSED
 
     async def everybody_gets_their_own(self) -> None:
         """On every connection, the one of the reads and those of the pool."""

@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import pytest
 
+from adapters.redis_cache.address import create_client
 from adapters.redis_cache.breaker import Breaker, BreakerState
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.reads import CoalescedReads
-from adapters.redis_cache.server import Unavailable, create_client
+from adapters.redis_cache.server import Unavailable
 from adapters.redis_cache.stats import CacheStats
 from tests.patience import eventually
 from tests.proxies import Proxy, redis_commands

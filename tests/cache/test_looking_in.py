@@ -46,7 +46,6 @@ async def test_every_read_and_write_is_counted_once(caches: Caches, truth: Watch
         "fills": 5,
         "invalidations": 2,
         "damaged": 1,
-        "too_large": 0,
         "bypasses": 2,
         "bypasses_not_in_step": 2,
         "entry_commands": 7,
@@ -188,7 +187,7 @@ async def test_a_failing_redis_is_counted_by_kind_and_so_is_the_breaker(own_redi
 async def test_a_redis_that_says_no_is_counted_as_that(own_redis: OwnRedis, caches: Caches) -> None:
     cache, session_id = await caches.open(QUIET, url=own_redis.url), new_id()
     await cache.save(edition(session_id, 1))
-    await cache._server.on(lambda client: client.config_set("maxmemory", "1"))
+    await cache._server.on("", lambda client: client.config_set("maxmemory", "1"))
     await cache._relay.catch_up()
     counts = cache.stats.snapshot().counters
     assert counts["redis_refusals"] >= 1
@@ -244,7 +243,7 @@ async def test_a_huge_keyspace_is_not_walked(own_redis: OwnRedis, caches: Caches
     async with Proxy.to_redis(own_redis.url) as proxy:
         cache = await caches.open(url=proxy.redis_url)
         await cache.save(edition(new_id(), 1))
-        await cache._server.on(lambda client: client.mset({f"somebody:{number}": "x" for number in range(30_000)}))
+        await cache._server.on("", lambda client: client.mset({f"somebody:{number}": "x" for number in range(30_000)}))
         proxy.sent.clear()
         contents = await cache.inspection.contents()
         assert isinstance(contents, CacheContents)

@@ -173,6 +173,32 @@ async def test_a_hanging_redis_is_asked_a_few_times_and_then_left_alone(caches: 
         await cache.aclose()
 
 
+async def test_nobody_waits_while_a_redis_that_hangs_is_tried_again(caches: Caches, truth: WatchedRepository) -> None:
+    """To connect may take ten minutes here: whoever waited for that would run out of the test's patience."""
+    policy = replace(QUIET, command_s=0.05, connect_s=600.0, open_s=0.01, failures_to_open=1)
+    async with Proxy.to_redis(caches.redis_url) as proxy:
+        cache = await caches.open(policy, url=proxy.redis_url)
+        session_id = new_id()
+        await cache.save(edition(session_id, 1))
+        proxy.answering.clear()
+        assert (await cache.get_many([session_id])).keys() == {session_id}  # A deadline, which opens the breaker.
+        async with asyncio.timeout(20):
+            for number in range(2, 6):
+                await asyncio.sleep(2 * policy.open_s)
+                await cache.get_many([session_id])
+                assert not (await cache.save(edition(session_id, number))).fresh
+                assert await number_in(cache, session_id) == number
+        assert cache.stats.counts()["bypasses_reconnecting"] > 0
+        assert cache.stats.counts()["breaker_probed"] <= 2  # One probe under way of each kind of connection, all the time.
+        proxy.answering.set()
+        await in_step_again(cache)
+        proxy.answering.clear()
+        await cache.get_many([session_id])
+        await asyncio.sleep(2 * policy.open_s)
+        await cache.get_many([session_id])
+        await cache.aclose()  # With the probe under way.
+
+
 # A Redis of our own, tormented
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ from domain.ports import Changes, Freshness
 from domain.session import SessionId
 from tests.cache.conftest import BRISK, QUIET, Caches, WatchedRepository, all_keys
 from tests.patience import eventually
+from tests.proxies import Proxy, redis_commands
 from tests.strategies import edition, new_id, number_of
 
 COUNT = 3
@@ -50,8 +52,8 @@ async def test_each_session_lies_in_its_partition_with_the_heartbeat_it_is_read_
     for session_id in session_ids:
         await cache.save(edition(session_id, 1))
     assert await sources(cache, session_ids) == ["redis"] * 6
-    tags = Counter(name.decode().split("{")[1].partition("}")[0] for name in await all_keys(raw, caches.prefix) if b":e:" in name)
-    assert tags == {"0": 2, "1": 2, "2": 2}
+    roots = Counter(name.decode().partition(":e:")[0] for name in await all_keys(raw, caches.prefix) if b":e:" in name)
+    assert roots == {keys.root: 2 for keys in partitions}
     await raw.delete(partitions[1].heartbeat)
     expected = ["memory" if partitions[1].holds(session_id) else "redis" for session_id in session_ids]
     assert await sources(cache, session_ids) == expected
@@ -144,6 +146,54 @@ async def test_a_write_past_the_cache_is_seen_within_the_bound_whatever_the_numb
         await one.save(edition(session_id, 2))
 
     await eventually(partial(numbers, other, session_ids), lambda found: found == [2] * 6, within_s=3.0)
+
+
+async def test_a_batch_over_all_partitions_is_one_command_of_each_at_a_time_and_one_read(
+    caches: Caches, truth: WatchedRepository, session_ids: list[SessionId]
+) -> None:
+    for session_id in session_ids[:4]:
+        await truth.inner.save(edition(session_id, 1))
+    async with Proxy.to_redis(caches.redis_url) as proxy:
+        cache = await caches.open(SEVERAL, url=proxy.redis_url)
+        await cache.get_many([new_id() for _ in range(20)])  # Connections are there, and scripts are known.
+        proxy.sent.clear()
+        truth.reads.clear()
+        assert (await cache.get_many(session_ids)).keys() == set(session_ids[:4])
+        assert redis_commands(proxy.sent) == ["MGET"] * COUNT + ["EVALSHA"] * 2 * COUNT
+        assert [set(read) for read in truth.reads] == [set(session_ids)]
+        proxy.sent.clear()
+        truth.reads.clear()
+        assert (await cache.get_many(session_ids)).keys() == set(session_ids[:4])
+        assert (redis_commands(proxy.sent), truth.reads) == (["MGET"] * COUNT, [])
+
+
+async def test_of_a_batch_what_cannot_be_stored_is_read_with_the_rest(
+    caches: Caches, truth: WatchedRepository, partitions: list[Keys], session_ids: list[SessionId], raw: Any
+) -> None:
+    cache = await caches.open(SEVERAL)
+    for session_id in session_ids:
+        await truth.inner.save(edition(session_id, 1))
+    await raw.delete(partitions[2].heartbeat)
+    assert len(await cache.get_many(session_ids)) == 6
+    assert [set(read) for read in truth.reads] == [set(session_ids)]
+    assert cache.stats.counts()["misses"] == 4
+    assert cache.stats.counts()["bypasses_not_in_step"] == 2
+    assert await sources(cache, session_ids) == ["memory" if partitions[2].holds(one) else "redis" for one in session_ids]
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_batch_that_is_cancelled_leaves_no_lease_in_any_partition(
+    caches: Caches, session_ids: list[SessionId], raw: Any, turns: int
+) -> None:
+    cache = await caches.open(SEVERAL)
+    await cache.get_many([new_id() for _ in range(20)])
+    batch = asyncio.create_task(cache.get_many(session_ids))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    batch.cancel()
+    await asyncio.wait([batch])
+    await cache._leases.aclose()  # What is given back is back.
+    assert [name for name in await all_keys(raw, caches.prefix) if b":l:" in name] == []
 
 
 async def test_operators_see_all_partitions_as_one_cache(

@@ -215,7 +215,7 @@ async def test_cancellation_at_any_moment_harms_nobody(caches: Caches, truth: Wa
         assert number_of(answer.analytics) == rounds
     await cache._leases.aclose()
     assert not [name for name in await all_keys(raw, caches.prefix) if b":l:" in name and await raw.pttl(name) < 0]
-    assert cache._server.breaker.state.value == "closed"
+    assert cache._server.breaker_state.value == "closed"
 
 
 async def test_a_lease_is_voided_by_a_write_and_the_next_reader_need_not_wait(caches: Caches, truth: WatchedRepository) -> None:

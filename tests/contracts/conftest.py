@@ -39,10 +39,11 @@ from domain.ports import PatientAssignments, ProcessingWorker, SessionAnalyticsR
 from domain.processing import ProcessingPolicy
 from tests.contracts.processing import Queue
 from tests.s3 import S3Server, s3
-from tests.stores import closed_port, engine, fresh_engine, queue_connections
+from tests.stores import closed_port, cluster, engine, fresh_engine, queue_connections
+from tests.topologies import Cluster
 from tests.trouble import PatientRepository, TroubledProxy, flap
 
-__all__ = ["closed_port", "engine", "fresh_engine", "queue_connections", "s3"]
+__all__ = ["closed_port", "cluster", "engine", "fresh_engine", "queue_connections", "s3"]
 
 BATCH_MAX: Final = 20
 RECORDING_BYTES_MAX: Final = 3_000_000
@@ -53,6 +54,7 @@ CACHES: Final = (
     "redis over ",
     "uncompressed redis over ",
     "redis in 3 partitions over ",
+    "redis cluster over ",
     "unreachable redis over ",
     "unreachable uncompressed redis over ",
 )
@@ -86,9 +88,12 @@ async def repository(
             codec="none" if "uncompressed" in name else "zstd",
             batch_max=BATCH_MAX,
             command_s=1.0,
-            partitions=3 if "partitions" in name else 1,
+            partitions=3 if "partitions" in name else 4 if "cluster" in name else 1,
         )
         url = f"redis://127.0.0.1:{closed_port}/0" if "unreachable" in name else redis_url
+        if "cluster" in name:
+            cluster: Cluster = request.getfixturevalue("cluster")
+            url = cluster.url
         if "flapping" in name:
             proxy = await stack.enter_async_context(TroubledProxy.to_redis(redis_url))
             url, policy = proxy.redis_url, QUICK
@@ -183,12 +188,13 @@ def recordings(request: pytest.FixtureRequest, tmp_path: Path) -> KeptRecordings
     return KeptRecordings(ObstoreRecordingStore(place, policy), place)
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "redis cluster"])
 async def previews(request: pytest.FixtureRequest, redis_url: str, redis_prefix: str) -> AsyncIterator[SignalPreviews]:
     """Each place for previews."""
     if request.param == "memory":
         yield MemorySignalPreviews()
         return
-    kept = redis_previews(redis_url, redis_prefix, CachePolicy(command_s=2.0, connect_s=2.0), PreviewPolicy())
+    url = request.getfixturevalue("cluster").url if "cluster" in request.param else redis_url
+    kept = redis_previews(url, redis_prefix, CachePolicy(command_s=2.0, connect_s=2.0), PreviewPolicy())
     yield kept
     await kept.aclose()

@@ -79,7 +79,7 @@ async def test_writes_wait_no_longer_for_a_frozen_redis_than_for_one_command(sce
     async with frozen(scene, own_redis, CLOSED_FOR_LONG) as (cache, session_ids, proxy):
         for number in range(ROUNDS):  # One at a time: no two learn of it at once.
             assert not (await cache.save(edition(session_ids[0], 2 + number))).fresh
-        assert cache._server.breaker.state is BreakerState.OPEN
+        assert cache._server.breaker_state is BreakerState.OPEN
         sent = len(proxy.sent)
         await cache.save(edition(session_ids[0], 100))
         assert len(proxy.sent) == sent
@@ -91,7 +91,7 @@ async def test_while_the_breaker_is_open_probes_are_few_and_no_read_waits_for_on
 
         async def state() -> BreakerState:
             await cache.get(session_ids[0], freshness=Freshness.FRESH)
-            return cache._server.breaker.state
+            return cache._server.breaker_state
 
         await eventually(state, lambda state: state is BreakerState.OPEN)
         proxy.sent.clear()

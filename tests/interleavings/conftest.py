@@ -171,7 +171,8 @@ class Play:
     async def _nothing_is_left(self) -> None:
         for process in self.processes.values():
             await process.cache._leases.aclose()
-            assert not process.cache._server._client.connection_pool._in_use_connections
+            server: Any = process.cache._server
+            assert not server.client.connection_pool._in_use_connections
         pool: Any = self.engine.pool
         assert pool.checkedout() == 0
         assert await held_leases(self.raw, self.prefix) == []

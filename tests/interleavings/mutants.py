@@ -34,9 +34,9 @@ def stores_what_it_wrote(cache: Any) -> None:
         receipt = await cache._inner.save(analytics)
         keys, session_id = cache._relay.partitions[0], analytics.session_id
         answer = AnalyticsAnswer(analytics, receipt.version, "postgres", 0.0)
-        epoch = bytes.fromhex((await cache._server.on(lambda client: client.get(keys.position))).decode().partition(":")[0])
+        epoch = bytes.fromhex((await cache._server.on(keys.position, lambda client: client.get(keys.position))).decode().partition(":")[0])
         entry = await cache._answers._codec.entry(session_id, answer, epoch)
-        await cache._server.on(lambda client: client.set(keys.entry(session_id), pack(entry), px=60_000))
+        await cache._server.on(keys.position, lambda client: client.set(keys.entry(session_id), pack(entry), px=60_000))
         return SaveReceipt(receipt.version, receipt.changed, fresh=True)
 
     cache.save = save

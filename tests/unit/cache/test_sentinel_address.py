@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from adapters.redis_cache.address import create_client
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.sentinel import FORM, SentinelAddress
-from adapters.redis_cache.server import create_client
 from domain.errors import InvalidSettings
 
 
@@ -49,8 +49,3 @@ def test_what_is_no_address_of_sentinels_is_refused_without_repeating_it(place: 
 def test_no_password_is_shown() -> None:
     shown = repr(SentinelAddress.parse("redis+sentinel://u:hunter2@a/service?sentinel_password=hunter3"))
     assert "hunter" not in shown
-
-
-def test_a_cluster_is_refused_by_name() -> None:
-    with pytest.raises(InvalidSettings, match="REDIS_URL: Redis Cluster is not driven"):
-        create_client("redis+cluster://u:hunter2@a:1", CachePolicy())
