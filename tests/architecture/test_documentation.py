@@ -73,6 +73,7 @@ def documented_commands() -> list[list[str]]:
         "warm",
         "inspect",
         "invalidate",
+        "bench",
     }
     return [list(command) for command in sorted({tuple(word for word in found if word in names) for found in words}) if command]
 

@@ -1,0 +1,39 @@
+"""A report as Markdown."""
+
+from __future__ import annotations
+
+from adapters.entrypoints.bench.figures import Report, Spread, Table
+
+
+def figure(value: float) -> str:
+    """A figure with three digits, and thousands apart."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def spread(value: Spread) -> str:
+    """The median, with the least and the most."""
+    return f"{figure(value.median)} ({figure(value.least)} to {figure(value.most)})"
+
+
+def table(found: Table) -> str:
+    """A table, best first."""
+    better = "less" if found.less_is_better else "more"
+    head = f"| | {found.unit} ({better} is better) |" + (f" times as fast as {found.reference} |" if found.reference else "")
+    rule = "|---|---:|" + ("---:|" if found.reference else "")
+    rows = sorted(found.rows, key=lambda row: row.value.median, reverse=not found.less_is_better)
+    lines = [
+        f"| {row.way} | {spread(row.value)} |" + (f" {spread(row.ratio) if row.ratio else ''} |" if found.reference else "") for row in rows
+    ]
+    return "\n".join([f"### {found.title}", "", head, rule, *lines, *(f"\n{note}" for note in found.notes)])
+
+
+def asked(report: Report) -> str:
+    """What was asked, with yes or no."""
+    lines = [f"| {each.text} | {each.bar} | {spread(each.found)} | {'yes' if each.holds else '**no**'} |" for each in report.asked]
+    return "\n".join(["| asked | bar | found | holds |", "|---|---|---|---|", *lines])
+
+
+def page(report: Report) -> str:
+    """The whole report."""
+    parts = [asked(report), *map(table, report.tables)]
+    return "\n\n".join(parts) + "\n"

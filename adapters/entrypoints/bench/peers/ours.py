@@ -1,0 +1,80 @@
+"""Emg-Sessions itself, as it comes: the repository of domain/ports.py over PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from adapters.entrypoints.bench.documents import session_id_of
+from adapters.entrypoints.bench.peers.peer import Peer
+from adapters.entrypoints.bench.servers import Place
+from adapters.entrypoints.bench.stage import Truth
+from adapters.redis_cache.compose import cached
+from adapters.redis_cache.policy import CachePolicy
+from domain.analytics import SessionAnalytics
+from domain.ports import Freshness
+
+
+class Ours(Peer):
+    """The coherent cache with all its defaults: copies in the process, trusted for a second; Redis; PostgreSQL."""
+
+    name = "Emg-Sessions"
+    how = "as it comes: decoded copies in the process, trusted for 1 s, then asked for in Redis; never older than 2 s"
+    documentation = "docs/caching.md"
+    freshness: ClassVar[Freshness] = Freshness.BOUNDED
+    policy: ClassVar[CachePolicy] = CachePolicy()
+
+    def __init__(self, place: Place, truth: Truth) -> None:
+        super().__init__(place, truth)
+        self.repository = cached(
+            truth.repository, truth.repository, redis_url=place.redis_url, key_prefix=place.key_prefix, policy=self.policy
+        )
+
+    async def open(self) -> None:
+        """Begins to follow the change log."""
+        await self.repository.open()
+
+    async def aclose(self) -> None:
+        """Ends that."""
+        await self.repository.aclose()
+
+    async def get(self, number: int) -> SessionAnalytics | None:
+        """One read; what is not held is loaded and filled by the same call."""
+        answer = await self.repository.get(session_id_of(number), freshness=self.freshness)
+        return None if answer is None else answer.analytics
+
+    async def read(self, number: int) -> SessionAnalytics:
+        """The same call: who asks the repository never fills anything himself."""
+        answer = await self.repository.get(session_id_of(number), freshness=self.freshness)
+        if answer is None:
+            raise LookupError(f"session {number} of the bench is not stored")
+        return answer.analytics
+
+    async def put(self, number: int, analytics: SessionAnalytics) -> None:
+        """Nothing may be put into this cache but by reading."""
+        raise NotImplementedError
+
+    async def drop(self, numbers: Sequence[int]) -> None:
+        """As `emg-sessions cache invalidate` does."""
+        for number in numbers:
+            await self.repository.forget(session_id_of(number))
+
+    async def save(self, analytics: SessionAnalytics, number: int) -> None:  # noqa: ARG002 - the analytics name their session
+        """One call; what is outdated is invalidated everywhere by it."""
+        await self.repository.save(analytics)
+
+
+class OursFresh(Ours):
+    """Reads that ask for FRESH."""
+
+    name = "Emg-Sessions, FRESH"
+    how = "as it comes, every read with freshness=FRESH: as new as the last acknowledged write, so Redis is asked each time"
+    freshness = Freshness.FRESH
+
+
+class OursFar(Ours):
+    """Without copies in the process."""
+
+    name = "Emg-Sessions, Redis"
+    how = "CACHE_NEAR_ENTRIES_MAX=0: no copies in the process, every read goes to Redis, is decompressed and decoded"
+    policy = CachePolicy(near_entries_max=0)

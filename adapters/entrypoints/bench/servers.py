@@ -1,0 +1,167 @@
+"""The servers of a run: a PostgreSQL and a Valkey of its own, or given ones, of which it touches nothing but what it makes itself.
+
+On given servers a run makes a database and a key prefix of a random name, both beginning with emg_bench_, and removes them at its end.
+Its own servers live in a temporary folder. The Valkey then listens on a local TCP port, with a password, because one of the peers speaks
+TCP only: so all reach it in the same way. PostgreSQL is reached at its socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import redis.asyncio as redis
+import sqlalchemy as sa
+
+from adapters.embedded import EmbeddedPostgres, EmbeddedValkey
+from adapters.postgres import migrations
+from adapters.postgres.engine import PostgresPolicy, asyncpg_url, create_engine
+from domain.errors import InvalidSettings
+
+MEMORY_BYTES: Final = 1 << 30
+_CONNECT_S: Final = 5.0
+_KEYS_AT_ONCE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run may do as it likes: an empty database with this program's tables, and the keys that begin with the prefix."""
+
+    database_url: str
+    redis_url: str
+    key_prefix: str
+    own: OwnServers | None
+    """The servers themselves, if they are the run's own: they may be frozen and killed."""
+    versions: dict[str, str]
+
+
+@asynccontextmanager
+async def open_servers(database_url: str | None, redis_url: str | None) -> AsyncIterator[Place]:
+    """The place of a run, removed at its end. Servers that are not given are the run's own."""
+    name = f"emg_bench_{secrets.token_hex(4)}"
+    own = OwnServers()
+    try:
+        database = await asyncio.to_thread(own.open_postgres) if database_url is None else database_url
+        keys = await own.open_redis() if redis_url is None else redis_url
+        async with _database(database, name) as (url, postgres_version), _keys(keys, name) as redis_version:
+            versions = {"PostgreSQL": postgres_version, **redis_version}
+            yield Place(url, keys, name, own if database_url is None and redis_url is None else None, versions)
+    finally:
+        await own.aclose()
+
+
+class OwnServers:
+    """A PostgreSQL and a Valkey of the run's own, in a temporary folder."""
+
+    def __init__(self) -> None:
+        # Not below a folder of the user's: PostgreSQL may run as another user than root.
+        self._folder = Path(tempfile.mkdtemp(prefix="emg-bench-")).resolve()
+        self._postgres, self._valkey = EmbeddedPostgres(self._folder), EmbeddedValkey(self._folder)
+        self._password, self._port = secrets.token_hex(16), _free_port()
+        self._redis_open = False
+
+    def open_postgres(self) -> str:
+        """Starts it; its URL."""
+        return self._postgres.open()
+
+    async def open_redis(self) -> str:
+        """Starts it, or starts it again, empty, at the same address; its URL."""
+        socket_url = await asyncio.to_thread(self._valkey.open)
+        async with redis.Redis.from_url(socket_url) as client:
+            settings = {"maxmemory": MEMORY_BYTES, "bind": "127.0.0.1", "port": self._port, "requirepass": self._password}
+            for setting, value in settings.items():  # One by one: the password last, since it shuts this door too.
+                await client.config_set(setting, str(value))
+        self._redis_open = True
+        return f"redis://:{self._password}@127.0.0.1:{self._port}/0"
+
+    def signal_redis(self, number: signal.Signals) -> None:
+        """Freezes it (SIGSTOP), lets it go on (SIGCONT) or ends it (SIGKILL)."""
+        pid = self._valkey.pid()
+        if pid is not None:
+            os.kill(pid, number)
+
+    async def aclose(self) -> None:
+        """Ends both, and removes the folder."""
+        if self._redis_open:
+            self.signal_redis(signal.SIGCONT)
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        try:
+            self._valkey.close()
+            self._postgres.close()
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def _database(url: str, name: str) -> AsyncIterator[tuple[str, str]]:
+    """A new database on that server, with our tables."""
+    admin = create_engine(url, PostgresPolicy()).execution_options(isolation_level="AUTOCOMMIT")
+    own = asyncpg_url(url).set(database=name).render_as_string(hide_password=False)
+    try:
+        async with admin.connect() as connection:
+            version = (await connection.execute(sa.text("SHOW server_version"))).scalar_one()
+            await connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        try:
+            engine = create_engine(own, PostgresPolicy())
+            try:
+                await migrations.upgrade(engine)
+            finally:
+                await engine.dispose()
+            yield own, str(version).split()[0]
+        finally:
+            async with admin.connect() as connection:
+                await connection.execute(sa.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+    except (sa.exc.DBAPIError, OSError, TimeoutError) as error:
+        raise InvalidSettings(f"--database-url: no database could be made there for the run ({type(error).__name__})") from error
+    finally:
+        await admin.dispose()
+
+
+@asynccontextmanager
+async def _keys(url: str, prefix: str) -> AsyncIterator[dict[str, str]]:
+    """The keys of this prefix on that server, removed at the end."""
+    try:
+        client = redis.Redis.from_url(url, socket_connect_timeout=_CONNECT_S)
+    except ValueError:
+        raise InvalidSettings("--redis-url is not a Redis URL; one looks like redis://user:password@host:6379/0") from None
+    async with client:
+        try:
+            server = await client.info("server")
+        except redis.RedisError as error:
+            raise InvalidSettings(f"--redis-url: nobody answers there ({type(error).__name__})") from error
+        name = "Valkey" if "valkey_version" in server else "Redis"
+        try:
+            yield {name: server.get("valkey_version") or server["redis_version"]}
+        finally:
+            await forget_keys(client, prefix)
+
+
+async def forget_keys(client: redis.Redis, prefix: str) -> None:
+    """Removes the keys that begin with a prefix, wherever it is followed by anything."""
+    found: list[bytes] = []
+    async for key in client.scan_iter(match=f"*{prefix}*", count=_KEYS_AT_ONCE):
+        found.append(key)
+        if len(found) >= _KEYS_AT_ONCE:
+            await client.unlink(*found)
+            found.clear()
+    if found:
+        await client.unlink(*found)
