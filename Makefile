@@ -46,7 +46,7 @@ bench: $(INSTALLED)  ## Measure the analysis, cached reads beside their peers, a
 lock: $(INSTALLED)  ## Renew requirements.lock, and the service's part of it, from pyproject.toml (needs the package index)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --extra embedded --extra telemetry --group dev --upgrade --output-file requirements.lock pyproject.toml
+	  --extra embedded --extra telemetry --extra bench --group dev --upgrade --output-file requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --extra telemetry --constraint requirements.lock --output-file requirements.service.lock pyproject.toml
 

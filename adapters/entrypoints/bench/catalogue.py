@@ -5,6 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from adapters.entrypoints.bench.stage import Work
+from adapters.entrypoints.bench.works.batches import batches
 from adapters.entrypoints.bench.works.hits import hits
+from adapters.entrypoints.bench.works.misses import misses
+from adapters.entrypoints.bench.works.sizes import sizes
+from adapters.entrypoints.bench.works.writes import writes
 
-WORKS: Final = (Work("hits", "Hits, one reader", hits, weight=5.0),)
+WORKS: Final = (
+    Work("hits", "Hits", hits, weight=6.0),
+    Work("misses", "Misses", misses, weight=4.0),
+    Work("writes", "Writes", writes, weight=3.0),
+    Work("batches", "Batches", batches, weight=4.0),
+    Work("sizes", "Sizes of documents", sizes, weight=6.0),
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import msgspec
@@ -44,6 +44,10 @@ class Table:
     reference: str | None
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+
+    def with_notes(self, *notes: str) -> Table:
+        """The same with more to be said."""
+        return replace(self, notes=self.notes + notes)
 
     def row(self, way: str) -> Row:
         """The row of a way. Raises KeyError if there is none."""

@@ -94,6 +94,18 @@ class Progress:
     def at(self, share: float, what: str) -> None:
         """So far, doing this."""
 
+    def part(self, place: int, of: int) -> Progress:
+        """The progress of one of several parts of equal length."""
+        return _Part(self, place, of)
+
+
+class _Part(Progress):
+    def __init__(self, whole: Progress, place: int, of: int) -> None:
+        self._whole, self._place, self._of = whole, place, of
+
+    def at(self, share: float, what: str) -> None:
+        self._whole.at((self._place + share) / self._of, what)
+
 
 async def in_blocks(
     ways: Sequence[Way],
@@ -111,17 +123,17 @@ async def in_blocks(
     asked for twice in a turn, so that what is cold stays cold.
     """
     order, progress, rounds = order or random.Random(), progress or Progress(), Rounds({way.name: [] for way in ways})
-    calls: dict[str, int] = {}
+    turns: list[_Turns] = []
     for place, way in enumerate(ways):
         progress.at(0.2 * place / len(ways), f"warming up {way.name}")
-        calls[way.name] = await _calls_of_a_turn(way, readers, pace.turn_s, once=once, clock=clock)
-    turns = [*ways]
+        turns.append(_Turns(way, readers, clock, once=once))
+        await turns[-1].warm_up(pace.turn_s)
     with _garbage_frozen():
         for number in range(pace.rounds):
             progress.at(0.2 + 0.8 * number / pace.rounds, f"round {number + 1} of {pace.rounds}")
             order.shuffle(turns)
-            for way in turns:
-                rounds.note(way.name, await _turn(way, readers, calls[way.name], clock))
+            for turn in turns:
+                rounds.note(turn.way.name, await turn.take())
     return rounds
 
 
@@ -158,29 +170,39 @@ async def call_by_call(
     return rounds
 
 
-async def _calls_of_a_turn(way: Way, readers: Sequence[Sequence[int]], turn_s: float, *, once: bool, clock: Clock) -> int:
-    """How many calls a reader makes in a turn, so that it lasts about `turn_s`. Finding out is the warm-up."""
-    most = min(map(len, readers)) if once else _CALLS_MAX
-    calls = 1
-    while True:
-        took_s = await _turn(way, readers, calls, clock) * calls * len(readers) / 1e6
-        if calls >= most or took_s >= turn_s * _WARM_UP_SHARE:
-            return max(1, min(most, round(calls * turn_s / max(took_s, 1e-9))))
-        calls = min(most, calls * 4)
+class _Turns:
+    """The turns of one way. Each begins in its readers' numbers where the one before ended."""
 
+    def __init__(self, way: Way, readers: Sequence[Sequence[int]], clock: Clock, *, once: bool) -> None:
+        self.way = way
+        self._readers = readers
+        self._clock = clock
+        self._calls_max = min(map(len, readers)) if once else _CALLS_MAX
+        self._calls = 1
+        self._place = 0
 
-async def _turn(way: Way, readers: Sequence[Sequence[int]], calls: int, clock: Clock) -> float:
-    """µs a call."""
-    paths = [[numbers[place % len(numbers)] for place in range(calls)] for numbers in readers]
-    if way.before is not None:
-        await way.before(sorted({number for path in paths for number in path}))
-    gc.collect()
-    begin = clock()
-    if len(paths) == 1:
-        await _read(way.call, paths[0])
-    else:
-        await asyncio.gather(*(_read(way.call, path) for path in paths))
-    return (clock() - begin) / (calls * len(paths)) * 1e6
+    async def warm_up(self, turn_s: float) -> None:
+        """Makes ever more calls, until it is known how many a reader can make in a turn of this length."""
+        while True:
+            took_s = await self.take() * self._calls * len(self._readers) / 1e6
+            if self._calls >= self._calls_max or took_s >= turn_s * _WARM_UP_SHARE:
+                self._calls = max(1, min(self._calls_max, round(self._calls * turn_s / max(took_s, 1e-9))))
+                return
+            self._calls = min(self._calls_max, self._calls * 4)
+
+    async def take(self) -> float:
+        """One turn; µs a call."""
+        paths = [[numbers[place % len(numbers)] for place in range(self._place, self._place + self._calls)] for numbers in self._readers]
+        self._place += self._calls
+        if self.way.before is not None:
+            await self.way.before(sorted({number for path in paths for number in path}))
+        gc.collect()
+        begin = self._clock()
+        if len(paths) == 1:
+            await _read(self.way.call, paths[0])
+        else:
+            await asyncio.gather(*(_read(self.way.call, path) for path in paths))
+        return (self._clock() - begin) / (self._calls * len(paths)) * 1e6
 
 
 async def _read(call: Call, numbers: Sequence[int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -18,6 +18,8 @@ from adapters.entrypoints.bench.servers import Place
 from adapters.postgres.engine import PostgresPolicy, create_engine
 from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
 from domain.analytics import SessionAnalytics
+from domain.ports import AnalyticsAnswer, Freshness
+from domain.session import SessionId
 
 _ROWS_AT_ONCE: Final = 2_000
 _FILL: Final = sa.text(
@@ -29,17 +31,35 @@ _FILL: Final = sa.text(
 )
 
 
-@dataclass(slots=True)
+class CountedRepository(PostgresSessionAnalyticsRepository):
+    """The truth, counting how often it is asked for documents."""
+
+    loads = 0
+
+    async def get(
+        self, session_id: SessionId, *, freshness: Freshness = Freshness.BOUNDED, at_least: int | None = None
+    ) -> AnalyticsAnswer | None:
+        """See the port."""
+        self.loads += 1
+        return await super().get(session_id, freshness=freshness, at_least=at_least)
+
+    async def get_many(
+        self, session_ids: Collection[SessionId], *, freshness: Freshness = Freshness.BOUNDED
+    ) -> dict[SessionId, AnalyticsAnswer]:
+        """See the port."""
+        self.loads += 1
+        return await super().get_many(session_ids, freshness=freshness)
+
+
+@dataclass(frozen=True, slots=True)
 class Truth:
     """PostgreSQL, as every peer loads from it: by the same repository, so that they differ in what they do, not in what they load."""
 
     engine: AsyncEngine
-    repository: PostgresSessionAnalyticsRepository
-    loads: int = 0
+    repository: CountedRepository
 
     async def load(self, number: int) -> SessionAnalytics:
         """The analytics of the session of this number. Raises LookupError if it is not stored."""
-        self.loads += 1
         answer = await self.repository.get(session_id_of(number))
         if answer is None:
             raise LookupError(f"session {number} of the bench is not stored")
@@ -47,7 +67,6 @@ class Truth:
 
     async def load_many(self, numbers: Sequence[int]) -> dict[int, SessionAnalytics]:
         """Those that are stored, in one query."""
-        self.loads += 1
         answers = await self.repository.get_many([session_id_of(number) for number in numbers])
         return {number: answers[session_id_of(number)].analytics for number in numbers if session_id_of(number) in answers}
 
@@ -65,7 +84,7 @@ async def open_truth(database_url: str) -> AsyncIterator[Truth]:
     """The truth at a database that has our tables."""
     engine = create_engine(database_url, PostgresPolicy())
     try:
-        yield Truth(engine, PostgresSessionAnalyticsRepository(engine))
+        yield Truth(engine, CountedRepository(engine))
     finally:
         await engine.dispose()
 

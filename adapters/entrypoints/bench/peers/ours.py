@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from adapters.entrypoints.bench.documents import session_id_of
-from adapters.entrypoints.bench.peers.peer import Peer
+from adapters.entrypoints.bench.peers.peer import BatchPeer
 from adapters.entrypoints.bench.servers import Place
 from adapters.entrypoints.bench.stage import Truth
 from adapters.redis_cache.compose import cached
@@ -15,12 +15,13 @@ from domain.analytics import SessionAnalytics
 from domain.ports import Freshness
 
 
-class Ours(Peer):
+class Ours(BatchPeer):
     """The coherent cache with all its defaults: copies in the process, trusted for a second; Redis; PostgreSQL."""
 
     name = "Emg-Sessions"
-    how = "as it comes: decoded copies in the process, trusted for 1 s, then asked for in Redis; never older than 2 s"
+    how = "as it comes: decoded copies in the process (1,000 at most), trusted for 1 s, then confirmed in Redis; never older than 2 s"
     documentation = "docs/caching.md"
+    protection = "as it comes: one reader of all processes gets a lease and loads, the others wait for it"
     freshness: ClassVar[Freshness] = Freshness.BOUNDED
     policy: ClassVar[CachePolicy] = CachePolicy()
 
@@ -43,23 +44,26 @@ class Ours(Peer):
         answer = await self.repository.get(session_id_of(number), freshness=self.freshness)
         return None if answer is None else answer.analytics
 
-    async def read(self, number: int) -> SessionAnalytics:
-        """The same call: who asks the repository never fills anything himself."""
-        answer = await self.repository.get(session_id_of(number), freshness=self.freshness)
-        if answer is None:
-            raise LookupError(f"session {number} of the bench is not stored")
-        return answer.analytics
+    async def put(self, number: int, analytics: SessionAnalytics) -> None:  # noqa: ARG002 - nobody puts anything into this cache
+        """By a read: what others say to be the truth is not taken."""
+        await self.read(number)
 
-    async def put(self, number: int, analytics: SessionAnalytics) -> None:
-        """Nothing may be put into this cache but by reading."""
-        raise NotImplementedError
+    async def put_many(self, analytics: Mapping[int, SessionAnalytics]) -> None:
+        """By one batch of reads."""
+        await self.get_many(list(analytics))
 
     async def drop(self, numbers: Sequence[int]) -> None:
         """As `emg-sessions cache invalidate` does."""
         for number in numbers:
             await self.repository.forget(session_id_of(number))
 
-    async def save(self, analytics: SessionAnalytics, number: int) -> None:  # noqa: ARG002 - the analytics name their session
+    async def get_many(self, numbers: Sequence[int]) -> Sequence[SessionAnalytics | None]:
+        """One call."""
+        wanted = [session_id_of(number) for number in numbers]
+        answers = await self.repository.get_many(wanted, freshness=self.freshness)
+        return [answers[session_id].analytics if session_id in answers else None for session_id in wanted]
+
+    async def save(self, number: int, analytics: SessionAnalytics) -> None:  # noqa: ARG002 - the analytics name their session
         """One call; what is outdated is invalidated everywhere by it."""
         await self.repository.save(analytics)
 
