@@ -68,7 +68,7 @@ def _age_s(superseded: dict[Hashable, dict[Hashable, float]], read: Seen) -> flo
 
 
 def _superseded(commits: Sequence[Commit], by: Sequence[Commit]) -> dict[Hashable, float]:
-    """Of each content: when one of a newer version was there. Writers may learn of their commits in another order than they were made in."""
+    """Of each content: when one of a newer version was there. Writers may learn of their commits in another order than was theirs."""
     newer = sorted(by, key=lambda commit: commit.version)
     since: dict[Hashable, float] = {}
     newer_s = _NEVER

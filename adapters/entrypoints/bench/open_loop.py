@@ -54,7 +54,7 @@ class OpenLoop:
         self._end_s = end_s
 
     async def run(self, begin_s: float) -> None:
-        """Makes the calls that fall due from a moment of `time.monotonic` on, until it is stopped; then waits for their ends, within bounds."""
+        """Makes the calls that fall due from a moment of `time.monotonic` on, until it is stopped; then waits for those under way."""
         made = 0
         while (due_s := begin_s + made / self._rate_per_s) < self._end_s:
             late_s = time.monotonic() - due_s

@@ -20,9 +20,8 @@ from adapters.entrypoints.bench.ledger import Ledger, Seen
 from adapters.entrypoints.bench.peers.ours import Ours
 from adapters.entrypoints.bench.peers.peer import Peer
 from adapters.entrypoints.bench.servers import Place
-from adapters.entrypoints.bench.stage import Truth
+from adapters.entrypoints.bench.stage import CountedRepository, Truth
 from adapters.postgres.engine import PostgresPolicy, create_engine
-from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
 from domain.analytics import SessionAnalytics
 from domain.ports import AnalyticsAnswer, Freshness, SaveReceipt
 from domain.session import SessionId
@@ -31,7 +30,7 @@ _CHATTY: Final = ("cashews", "aiocache")
 _loads: ContextVar[list[int] | None] = ContextVar("_loads", default=None)
 
 
-class NotedRepository(PostgresSessionAnalyticsRepository):
+class NotedRepository(CountedRepository):
     """PostgreSQL, which notes what it committed before anybody else learns of it. Answers to single reads may be held up on their way, for
     up to `late_s`, as in a process that is busy or on a network that is: writes then overtake them."""
 
@@ -79,7 +78,7 @@ class Witness:
     editions: Iterator[int]
 
     async def read(self, number: int, *, fresh: bool | None = None) -> str:
-        """One read, noted; who answered. `fresh` (or else as the peer reads) asks for what only our cache offers: others are not held to it."""
+        """One read, noted; who answered. `fresh`, or else as the peer reads, is what our cache alone offers: others are not held to it."""
         began_s = time.monotonic()
         asked_fresh = isinstance(self.peer, Ours) and (self.peer.freshness is Freshness.FRESH if fresh is None else fresh)
         analytics, source = await self._read(number, Freshness.FRESH if asked_fresh else Freshness.BOUNDED)
@@ -113,7 +112,7 @@ class Witness:
             if receipt.fresh:
                 self.ledger.promised(analytics.session_id, receipt.version, content_of(analytics), time.monotonic())
         else:
-            await self.peer.save(analytics, number)
+            await self.peer.save(number, analytics)
 
     async def write_past(self, number: int) -> None:
         """Another edition, by somebody who knows of no cache, as one with psql."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 import redis.asyncio as redis
-from aiocache import RedisCache, cached
-from aiocache.serializers import PickleSerializer
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from adapters.entrypoints.bench.peers.cashews_ import CashewsMemory
-from adapters.entrypoints.bench.peers.peer import TTL_S, Peer
+from adapters.entrypoints.bench.peers.aiocache_ import AiocacheRedis
+from adapters.entrypoints.bench.peers.cashews_ import CashewsRedis
+from adapters.entrypoints.bench.peers.peer import Peer
 from adapters.entrypoints.bench.peers.redis_py import RedisPy
 from adapters.entrypoints.bench.servers import Place
 from adapters.entrypoints.bench.stage import Truth
@@ -21,6 +20,7 @@ from domain.analytics import SessionAnalytics
 
 DEADLINE_S: Final = 0.1
 _CONNECTIONS_MAX: Final = 64
+_FAILURES: Final = (redis.RedisError, OSError, TimeoutError)
 
 
 class NoCache(Peer):
@@ -70,20 +70,16 @@ class RedisPyAside(RedisPy):
 
     async def put(self, number: int, analytics: SessionAnalytics) -> None:
         """See Peer."""
-        try:
+        with suppress(redis.RedisError):
             await super().put(number, analytics)
-        except redis.RedisError:
-            return
 
     async def drop(self, numbers: Sequence[int]) -> None:
         """See Peer."""
-        try:
+        with suppress(redis.RedisError):
             await super().drop(numbers)
-        except redis.RedisError:
-            return
 
 
-class CashewsAside(CashewsMemory):
+class CashewsAside(CashewsRedis):
     """cashews over Redis."""
 
     name = "cashews, Redis"
@@ -95,6 +91,7 @@ class CashewsAside(CashewsMemory):
 
     def set_up(self) -> None:
         """See CashewsMemory."""
+        # As many connections as the others have, and the same deadline.
         self.cache.setup(
             self.place.redis_url,
             socket_timeout=DEADLINE_S,
@@ -104,47 +101,34 @@ class CashewsAside(CashewsMemory):
         )
 
 
-class AiocacheAside(Peer):
-    """aiocache's decorator over Redis, which takes errors for misses."""
+class AiocacheAside(AiocacheRedis):
+    """aiocache as its decorators use it: what Redis raises is a miss; what deleting raises, the writer gets."""
 
     name = "aiocache, Redis"
     how = (
-        "@cached(RedisCache, PickleSerializer, timeout=0.1), up to 64 connections: the decorator takes errors for misses;"
+        "RedisCache(serializer=PickleSerializer(), timeout=0.1), up to 64 connections; errors are misses, as in its decorators;"
         " a write deletes the key after its commit"
     )
     documentation = "https://aiocache.aio-libs.org/en/latest/decorators.html"
-    ttl_s = TTL_S
 
-    def __init__(self, place: Place, truth: Truth) -> None:
-        super().__init__(place, truth)
-        self.decorator = cached(
-            ttl=self.ttl_s,
-            cache=RedisCache,
-            serializer=PickleSerializer(),
-            namespace=f"{place.key_prefix}:aiocache",
-            timeout=DEADLINE_S,
-            pool_max_size=_CONNECTIONS_MAX,
-            **_address(place.redis_url),
-        )
-        self.decorator(truth.load)
-
-    async def aclose(self) -> None:
-        """Closes the connections."""
-        await self.decorator.cache.close()
+    def made(self) -> Any:
+        """See AiocacheMemory."""
+        cache = super().made()
+        cache.timeout = DEADLINE_S
+        cache.client.connection_pool.max_connections = _CONNECTIONS_MAX
+        return cache
 
     async def get(self, number: int) -> SessionAnalytics | None:
-        """As the decorator reads."""
-        found: SessionAnalytics | None = await self.decorator.get_from_cache(str(number))
-        return found
+        """See Peer."""
+        try:
+            return await super().get(number)
+        except _FAILURES:
+            return None
 
     async def put(self, number: int, analytics: SessionAnalytics) -> None:
-        """As the decorator fills."""
-        await self.decorator.set_in_cache(str(number), analytics)
-
-    async def drop(self, numbers: Sequence[int]) -> None:
-        """As its documentation has it, for whoever writes: what this raises, the writer gets."""
-        for number in numbers:
-            await self.decorator.cache.delete(str(number))
+        """See Peer."""
+        with suppress(*_FAILURES):
+            await super().put(number, analytics)
 
 
 class AiocacheBriefly(AiocacheAside):
@@ -152,14 +136,11 @@ class AiocacheBriefly(AiocacheAside):
 
     name = "aiocache, Redis, TTL 2 s"
     how = "the same with ttl=2, the bound that our cache keeps, and without deleting on writes"
-    ttl_s = 2
+
+    async def put(self, number: int, analytics: SessionAnalytics) -> None:
+        """See Peer."""
+        with suppress(*_FAILURES):
+            await self.cache.set(self.key(number), analytics, ttl=2)
 
     async def drop(self, numbers: Sequence[int]) -> None:
         """Nobody does."""
-
-
-def _address(redis_url: str) -> dict[str, Any]:
-    """A Redis URL as aiocache takes it; it speaks TCP only."""
-    parts = urlsplit(redis_url)
-    password = None if parts.password is None else unquote(parts.password)
-    return {"endpoint": parts.hostname or "127.0.0.1", "port": parts.port or 6379, "password": password, "db": int(parts.path[1:] or 0)}

@@ -51,7 +51,9 @@ async def hits(stage: Stage) -> Findings:
         ),
         asked=(
             Asked.at_least("hit in the process, beside cashews in memory", 1.5, blocks.times_as_fast(near, CashewsMemory.name), "times"),
-            Asked.at_least("hit in the process, beside the read through SQLAlchemy", 100, blocks.times_as_fast(near, Sqlalchemy.name), "times"),
+            Asked.at_least(
+                "hit in the process, beside the read through SQLAlchemy", 100, blocks.times_as_fast(near, Sqlalchemy.name), "times"
+            ),
             Asked.at_most(
                 "hit in Redis to a decoded value, more than redis-py GET, decompressed and decoded",
                 15,

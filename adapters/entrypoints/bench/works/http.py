@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from http.client import HTTPConnection
 from typing import Final
 
@@ -32,6 +33,7 @@ from adapters.entrypoints.bench.http_servers import PATH, Served
 from adapters.entrypoints.bench.stage import Stage
 from adapters.settings import load_settings
 from container import resolve, running
+from domain.errors import EmgSessionsError
 from domain.session import SessionId, TherapySession
 
 _START_S_MAX: Final = 60.0
@@ -60,6 +62,10 @@ CONFIGURED: Final = (
 )
 
 
+class NotMeasured(EmgSessionsError):
+    """A server did not do what was to be measured."""
+
+
 @dataclass
 class Server:
     """One that is measured, and what it did in each round."""
@@ -84,15 +90,22 @@ class Server:
     async def running(self) -> AsyncIterator[None]:
         """Starts it, and ends it."""
         process = await asyncio.create_subprocess_exec(
-            *self.command, env={**os.environ, **self.environment}, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+            *self.command,
+            env={**os.environ, **self.environment},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
         )
         self.process = psutil.Process(process.pid)
         try:
             assert process.stdout is not None  # noqa: S101 - it was asked for
-            async with asyncio.timeout(_START_S_MAX):
-                address = (await process.stdout.readline()).decode()
+            try:
+                async with asyncio.timeout(_START_S_MAX):
+                    address = (await process.stdout.readline()).decode()
+            except TimeoutError:
+                address = ""
             if not address.startswith("http://"):
-                raise RuntimeError(f"{self.name} did not start")
+                raise NotMeasured(f"the server of {self.name!r} did not start within {_START_S_MAX:g} s")
             self.port = int(address.rpartition(":")[2])
             yield
         finally:
@@ -121,7 +134,8 @@ class Load:
         busy_s = server.busy_s()
         answered = await self.ask(Order(server.port, path, _ACCEPT + server.headers, seconds))
         if answered.rates.keys() != {server.status}:
-            raise RuntimeError(f"{server.name} answered with {', '.join(answered.rates)}")
+            found = ", ".join(answered.rates) or "nothing"
+            raise NotMeasured(f"the server of {server.name!r} answered with {found} instead of {server.status}")
         return answered.rates[server.status], (server.busy_s() - busy_s) / answered.answered * 1e6
 
 
@@ -162,17 +176,17 @@ async def http(stage: Stage) -> Findings:
     token = jwt.encode({"sub": _THERAPIST, "role": "therapist", "exp": time.time() + 3600}, secret, "HS256")
     serve = (sys.executable, "-c", "from adapters.entrypoints.cli import main; main()", "serve", "--port", "0", "--no-worker")
     peer = (sys.executable, "-m", "adapters.entrypoints.bench.http_servers")
-    place = {"database_url": stage.place.database_url, "redis_url": stage.place.redis_url, "key_prefix": stage.place.key_prefix}
+    served = partial(Served, database_url=stage.place.database_url, redis_url=stage.place.redis_url, key_prefix=stage.place.key_prefix)
     async with AsyncExitStack() as stack:
         environment["DATA_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="emg-bench-"))
         ours = Server(OURS, serve, environment)
         with_token = Server(TOKEN, serve, {**environment, "JWT_SECRET": secret}, headers=f"Authorization: Bearer {token}\r\n")
-        uncached = Server(UNCACHED, peer, Served("uncached", **place).as_environment())
-        fastapi_cache = Server(FASTAPI_CACHE, peer, Served("fastapi-cache2", **place).as_environment())
+        uncached = Server(UNCACHED, peer, served("uncached").as_environment())
+        fastapi_cache = Server(FASTAPI_CACHE, peer, served("fastapi-cache2").as_environment())
         stage.progress.at(0.0, "starting servers")
         await asyncio.gather(*(stack.enter_async_context(server.running()) for server in (ours, with_token, uncached, fastapi_cache)))
         body, headers = await asyncio.to_thread(_answer_of, ours.port, path)
-        bare = Server(BARE, peer, Served("bare", **place, body=body.hex(), headers=tuple(headers.items())).as_environment())
+        bare = Server(BARE, peer, served("bare", body=body.hex(), headers=tuple(headers.items())).as_environment())
         await stack.enter_async_context(bare.running())
         unchanged = Server(UNCHANGED, (), {}, f"If-None-Match: {headers['etag']}\r\n", "304", port=ours.port, process=ours.process)
         servers = (bare, ours, with_token, unchanged, uncached, fastapi_cache)

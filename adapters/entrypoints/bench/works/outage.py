@@ -30,7 +30,9 @@ from adapters.entrypoints.bench.witness import Witness, open_witnesses, quiet
 PEERS: Final[tuple[type[Peer], ...]] = (Ours, OursFar, RedisPyAside, CashewsAside, AiocacheAside)
 SESSIONS: Final = 64
 BUCKET_S: Final = 0.2
+_FIRST: Final = 100_000
 _WRITE_EVERY: Final = 10
+_GROUP: Final = "Redis frozen, then gone and back"
 _POLL_S: Final = 0.002
 _OPENS_S_MAX: Final = 2.0
 _FIRST_S: Final = 2 * DEADLINE_S
@@ -181,8 +183,9 @@ async def _run(kinds: Sequence[type[Peer]], plan: Plan, place: Place, own: OwnSe
     analytics = stage.documents.recorded
     async with AsyncExitStack() as closing:
         driven = {}
-        for place_of, kind in enumerate((*kinds, NoCache)):
-            numbers = range(place_of * SESSIONS, (place_of + 1) * SESSIONS)
+        everybody: Sequence[type[Peer]] = (*kinds, NoCache)
+        for place_of, kind in enumerate(everybody):
+            numbers = range(_FIRST + place_of * SESSIONS, _FIRST + (place_of + 1) * SESSIONS)
             keys = replace(place, key_prefix=f"{place.key_prefix}_{place_of}")
             (witness,) = await closing.enter_async_context(open_witnesses(kind, keys, analytics, numbers, count=1))
             driven[kind.name] = _Driven(witness, numbers)
@@ -234,51 +237,66 @@ async def _until(moment_s: float) -> None:
 
 
 def _found(runs: dict[str, list[Run]], plan: Plan) -> Findings:
-    def table(name: str, title: str, unit: str, of: Callable[[Run], float], notes: Sequence[str] = ()) -> Table:
+    def column(name: str, title: str, unit: str, of: Callable[[Run], float], notes: Sequence[str] = ()) -> Table:
         rows = tuple(Row(way, Spread.of([of(run) for run in each])) for way, each in runs.items())
-        return Table(f"outage_{name}", title, unit, less_is_better=True, reference=None, rows=rows, notes=tuple(notes))
+        return Table(f"outage_{name}", title, unit, less_is_better=True, reference=None, rows=rows, notes=tuple(notes), group=_GROUP)
 
-    far, all_ours = runs[OursFar.name], [*runs[OursFar.name], *runs[Ours.name]]
-    deadline_ms = 1000 * OursFar.policy.command_s
-    how = "all ways at once" if plan.together else "one way at a time"
-    load = (
-        f"{plan.rate_per_s:g} calls a second, a tenth of them writes, to {SESSIONS} sessions, {how};"
-        f" calls fall due whatever becomes of those before, and latency counts from then."
+    def calm(run: Run) -> tuple[float, float]:
+        return run.moments.begin_s, run.moments.frozen_s
+
+    def gone(run: Run) -> tuple[float, float]:
+        return run.moments.killed_s, run.moments.back_s
+
+    def resumed_s(run: Run) -> float:
+        return run.full_speed_s(run.moments.resumed_s, run.moments.killed_s)
+
+    def back_s(run: Run) -> float:
+        return run.full_speed_s(run.moments.back_s, run.moments.end_s)
+
+    policy = Ours.policy
+    notes = (
+        f"{plan.rate_per_s:g} calls a second of each way, a tenth of them writes, to {SESSIONS} sessions"
+        f"{'; all ways at once' if plan.together else ''}. Calls fall due whatever becomes of those before, and latency counts from then.",
+        f"Redis is frozen (SIGSTOP) for {plan.frozen_s:g} s, goes on, is killed {plan.between_s:g} s later, and {plan.gone_s:g} s after"
+        f" that started again, empty. At first: until the breaker of ours is open; for others, {_FIRST_S:g} s.",
+        "Full speed: nine tenths of the usual throughput and share of hits; the time that was watched where it was not reached.",
+        f"Too old: older than {policy.heartbeat_s + policy.near_trust_s:g} s, which is what ours promises at most ({policy.heartbeat_s:g} s"
+        " where FRESH is asked for), or, asked for FRESH, not showing a write that was acknowledged.",
+        *_raised(runs),
     )
-    not_within = "A way that was not as before when the watch ended has the time that was watched."
-    too_old = (
-        f"Older than {Ours.policy.heartbeat_s + Ours.policy.near_trust_s:g} s, which is what ours promises at most ("
-        f"{Ours.policy.heartbeat_s:g} s where FRESH is asked for), or not showing an acknowledged write where FRESH was asked for."
-    )
+    far, ours = runs[OursFar.name], [*runs[OursFar.name], *runs[Ours.name]]
     return Findings(
         tables=(
-            table("calm_p99", "Before: p99 of reads", "ms", lambda run: run.p99_ms((run.moments.begin_s, run.moments.frozen_s)), [load]),
-            table("frozen_first_p99", "Redis frozen, until a breaker opens: p99 of reads", "ms", lambda run: run.p99_ms(run.moments.first_window())),
-            table("frozen_later_p99", "Redis frozen, from then on: p99 of reads", "ms", lambda run: run.p99_ms(run.moments.later_window())),
-            table("gone_p99", "Redis gone: p99 of reads", "ms", lambda run: run.p99_ms((run.moments.killed_s, run.moments.back_s))),
-            table("resumed_s", "Full speed after a frozen Redis goes on", "s", lambda run: run.full_speed_s(run.moments.resumed_s, run.moments.killed_s), [not_within]),
-            table("back_s", "Full speed after Redis is back, empty", "s", lambda run: run.full_speed_s(run.moments.back_s, run.moments.end_s)),
-            table("errors", "Errors that reached callers, in all", "calls", lambda run: run.errors(), _raised(runs)),
-            table("wrong", "Wrong answers: too old", "answers", lambda run: run.wrong(), [too_old]),
+            column("calm_p99", "reads p99: before", "ms", lambda run: run.p99_ms(calm(run))),
+            column("frozen_first_p99", "frozen, at first", "ms", lambda run: run.p99_ms(run.moments.first_window())),
+            column("frozen_later_p99", "frozen, then", "ms", lambda run: run.p99_ms(run.moments.later_window())),
+            column("gone_p99", "gone", "ms", lambda run: run.p99_ms(gone(run))),
+            column("resumed_s", "full speed after it goes on", "s", resumed_s),
+            column("back_s", "full speed after it is back", "s", back_s),
+            column("errors", "raised to callers", "calls", lambda run: run.errors()),
+            column("wrong", "too old", "answers", lambda run: run.wrong(), notes),
         ),
         curves=_curves(runs),
         asked=(
             Asked.at_most(
                 "Redis frozen, until the breaker is open: p99 of reads beyond the database's own",
-                deadline_ms, [run.added_ms(run.moments.first_window()) for run in far], "ms",
+                1000 * policy.command_s,
+                [run.added_ms(run.moments.first_window()) for run in far],
+                "ms",
             ),
             Asked.at_most(
                 "Redis frozen, breaker open: p99 of reads beyond the database's own",
-                1, [run.added_ms(run.moments.later_window()) for run in far], "ms",
+                1,
+                [run.added_ms(run.moments.later_window()) for run in far],
+                "ms",
             ),
-            Asked.at_most("Redis frozen, gone and back: errors that reach callers", 0, [run.errors() for run in all_ours], "calls"),
-            Asked.at_most("Redis frozen, gone and back: wrong answers", 0, [run.wrong() for run in all_ours], "answers"),
-            Asked.at_most(
-                "full speed after Redis is back", 5, [run.full_speed_s(run.moments.back_s, run.moments.end_s) for run in all_ours], "s"
-            ),
+            # Of all runs together: one would be too many.
+            Asked.at_most("Redis frozen, gone and back: errors that reach callers", 0, [sum(run.errors() for run in ours)], "calls"),
+            Asked.at_most("Redis frozen, gone and back: answers that are too old", 0, [sum(run.wrong() for run in ours)], "answers"),
+            Asked.at_most("full speed after Redis is back", 5, [back_s(run) for run in ours], "s"),
         ),
-        peers=tuple(kind.configured() for kind in (*PEERS, NoCache)),
-    )  # fmt: skip
+        peers=(*(kind.configured() for kind in PEERS), NoCache.configured()),
+    )
 
 
 def _raised(runs: dict[str, list[Run]]) -> list[str]:
@@ -286,7 +304,7 @@ def _raised(runs: dict[str, list[Run]]) -> list[str]:
     for way, each in runs.items():
         names = sum((run.error_names() for run in each), Counter[str]())
         if names:
-            notes.append(f"{way}: " + ", ".join(f"{count} × {name}" for name, count in names.most_common()) + ".")
+            notes.append(f"{way}: " + ", ".join(f"{count} times {name}" for name, count in names.most_common()) + ".")
     return notes
 
 
@@ -305,10 +323,12 @@ def _curves(runs: dict[str, list[Run]]) -> tuple[Curves, ...]:
         return Curves(name, title, "seconds", y_label, tuple(lines), marks)
 
     return (
-        curves("outage_latency", "Latency of reads over an outage of Redis", "p99, ms", lambda run: [each.p99_ms for each in run.timeline()]),
-        curves("outage_answered", "Calls answered over an outage of Redis", "calls/s", lambda run: [each.answered_per_s for each in run.timeline()]),
-        curves("outage_age", "Age of the oldest answer over an outage of Redis", "s", _oldest_s),
-    )  # fmt: skip
+        curves("outage_latency", "Reads over an outage of Redis", "p99 of reads, ms", lambda run: [each.p99_ms for each in run.timeline()]),
+        curves(
+            "outage_answered", "Throughput over an outage of Redis", "calls/s", lambda run: [each.answered_per_s for each in run.timeline()]
+        ),
+        curves("outage_age", "Staleness over an outage of Redis", "age of the oldest answer, s", _oldest_s),
+    )
 
 
 def _oldest_s(run: Run) -> list[float]:
