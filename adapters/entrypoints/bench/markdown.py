@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from adapters.entrypoints.bench.figures import Report, Spread, Table, groups_of
 
@@ -48,7 +48,8 @@ def asked(report: Report) -> str:
     return "\n".join(["| asked | bar | found | holds |", "|---|---|---|---|", *lines])
 
 
-def page(report: Report) -> str:
-    """The whole report."""
+def page(report: Report, pictures: Mapping[str, str] | None = None) -> str:
+    """The whole report, with pictures that are beside it: their captions by the names of their files."""
     parts = [asked(report), *(wide(each) if each[0].group else table(each[0]) for each in groups_of(report.tables))]
+    parts += [f"![{caption}]({name})" for name, caption in (pictures or {}).items()]
     return "\n\n".join(parts) + "\n"

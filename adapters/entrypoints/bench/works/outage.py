@@ -313,21 +313,23 @@ def _curves(runs: dict[str, list[Run]]) -> tuple[Curves, ...]:
     first = {way: each[0] for way, each in runs.items()}
     moments = next(iter(first.values())).moments
     events = {"frozen": moments.frozen_s, "goes on": moments.resumed_s, "killed": moments.killed_s, "back, empty": moments.back_s}
+    bound_s = Ours.policy.heartbeat_s + Ours.policy.near_trust_s
+    bound = Line(f"the most that {Ours.name} promises", (0.0, moments.end_s - moments.begin_s), (bound_s, bound_s))
     marks = tuple((at_s - moments.begin_s, what) for what, at_s in events.items())
 
-    def curves(name: str, title: str, y_label: str, of: Callable[[Run], Sequence[float | None]]) -> Curves:
+    def curves(name: str, title: str, y_label: str, of: Callable[[Run], Sequence[float | None]], *more: Line) -> Curves:
         lines = []
         for way, run in first.items():
             y = tuple(of(run))
             lines.append(Line(way, tuple(number * BUCKET_S for number in range(len(y))), y))
-        return Curves(name, title, "seconds", y_label, tuple(lines), marks)
+        return Curves(name, title, "seconds", y_label, (*lines, *more), marks)
 
     return (
         curves("outage_latency", "Reads over an outage of Redis", "p99 of reads, ms", lambda run: [each.p99_ms for each in run.timeline()]),
         curves(
             "outage_answered", "Throughput over an outage of Redis", "calls/s", lambda run: [each.answered_per_s for each in run.timeline()]
         ),
-        curves("outage_age", "Staleness over an outage of Redis", "age of the oldest answer, s", _oldest_s),
+        curves("outage_age", "Staleness over an outage of Redis", "age of the oldest answer, s", _oldest_s, bound),
     )
 
 
