@@ -95,7 +95,11 @@ async def load_sessions(engine: AsyncEngine, analytics: SessionAnalytics, first:
 
 async def growth(stage: Stage) -> Findings:
     """Costs by the number of sessions."""
-    sizes = FULL if stage.pace.name == "full" else QUICK
+    return await costs_at(FULL if stage.pace.name == "full" else QUICK, stage)
+
+
+async def costs_at(sizes: Sequence[int], stage: Stage) -> Findings:
+    """Costs at these numbers of sessions, which rise."""
     analytics = small(stage.documents.recorded)
     found: dict[int, Rounds] = {}
     engine = create_engine(stage.place.database_url, PostgresPolicy(statement_s=_STATEMENT_S_MAX))
@@ -111,9 +115,10 @@ async def growth(stage: Stage) -> Findings:
 
 
 async def _costs(stage: Stage, analytics: SessionAnalytics, size: int) -> Rounds:
+    held_count = min(_HELD, size // 2)
     dice = random.Random(size)
-    shuffled = dice.sample(range(1, size + 1), min(size, _HELD + 2 * _ROUNDS_MAX * (_CALLS_MAX + 10)))
-    held, cold = list(map(number_of, shuffled[:_HELD])), itertools.cycle(map(number_of, shuffled[_HELD:]))
+    shuffled = dice.sample(range(1, size + 1), min(size, held_count + 2 * _ROUNDS_MAX * (_CALLS_MAX + 10)))
+    held, cold = list(map(number_of, shuffled[:held_count])), itertools.cycle(map(number_of, shuffled[held_count:]))
     editions = itertools.count(1)
     registry = PostgresSessionRegistry(stage.truth.engine)
     async with Opening(stage) as opening:
@@ -145,7 +150,7 @@ async def _costs(stage: Stage, analytics: SessionAnalytics, size: int) -> Rounds
             Way("page in the middle of the list", deep_page),
             Way("page of a patient's sessions", patients_page),
         )
-        pace = replace(stage.pace, rounds=min(_ROUNDS_MAX, stage.pace.rounds), calls=min(_CALLS_MAX, stage.pace.calls // 4))
+        pace = replace(stage.pace, rounds=min(_ROUNDS_MAX, stage.pace.rounds), calls=min(_CALLS_MAX, max(1, stage.pace.calls // 4)))
         return await call_by_call(ways, held, pace)
 
 

@@ -133,7 +133,7 @@ def _reads(calls: Sequence[Call], window: tuple[float, float]) -> list[Call]:
 async def outage(stage: Stage) -> Findings:
     """Latency, errors and wrong answers, by who answers."""
     plan = FULL if stage.pace.name == "full" else QUICK
-    return _found(await runs_of(PEERS, plan, stage), plan)
+    return findings(await runs_of(PEERS, plan, stage), plan)
 
 
 async def runs_of(kinds: Sequence[type[Peer]], plan: Plan, stage: Stage) -> dict[str, list[Run]]:
@@ -236,7 +236,9 @@ async def _until(moment_s: float) -> None:
     await asyncio.sleep(max(0.0, moment_s - time.monotonic()))
 
 
-def _found(runs: dict[str, list[Run]], plan: Plan) -> Findings:
+def findings(runs: dict[str, list[Run]], plan: Plan) -> Findings:
+    """What the runs show."""
+
     def column(name: str, title: str, unit: str, of: Callable[[Run], float], notes: Sequence[str] = ()) -> Table:
         rows = tuple(Row(way, Spread.of([of(run) for run in each])) for way, each in runs.items())
         return Table(f"outage_{name}", title, unit, less_is_better=True, reference=None, rows=rows, notes=tuple(notes), group=_GROUP)
