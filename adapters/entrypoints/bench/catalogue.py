@@ -8,7 +8,9 @@ from adapters.entrypoints.bench.stage import Work
 from adapters.entrypoints.bench.works.batches import batches
 from adapters.entrypoints.bench.works.hits import hits
 from adapters.entrypoints.bench.works.misses import misses
+from adapters.entrypoints.bench.works.readers import readers
 from adapters.entrypoints.bench.works.sizes import sizes
+from adapters.entrypoints.bench.works.stampede import stampede
 from adapters.entrypoints.bench.works.writes import writes
 
 WORKS: Final = (
@@ -16,5 +18,7 @@ WORKS: Final = (
     Work("misses", "Misses", misses, weight=4.0),
     Work("writes", "Writes", writes, weight=3.0),
     Work("batches", "Batches", batches, weight=4.0),
+    Work("readers", "Concurrent readers", readers, weight=15.0),
+    Work("stampede", "Stampede", stampede, weight=5.0),
     Work("sizes", "Sizes of documents", sizes, weight=6.0),
 )

@@ -43,6 +43,8 @@ async def writes(stage: Stage) -> Findings:
         ways = [Way(peer.name, saving(peer)) for peer in await opening.peers(PEERS, _SESSIONS)]
         rounds = await in_blocks(ways, [_SESSIONS], stage.pace, progress=stage.progress)
     return Findings(
-        tables=(rounds.table("writes", "A write: save, and take what is outdated from the cache", reference=Sqlalchemy.name, notes=_NOTES),),
+        tables=(
+            rounds.table("writes", "A write: save, and take what is outdated from the cache", reference=Sqlalchemy.name, notes=_NOTES),
+        ),
         peers=tuple(kind.configured() for kind in PEERS),
     )
