@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -35,7 +36,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Ways of doing one thing, beside each other. `name` is for scripts, `title` for people; `reference` is a row's `way`, or None."""
+    """Ways of doing one thing, beside each other. `name` is for scripts, `title` for people; `reference` is a row's `way`, or None.
+
+    Neighbours of one `group` are printed as columns of one table, in the order of the first one's rows.
+    """
 
     name: str
     title: str
@@ -44,6 +48,7 @@ class Table:
     reference: str | None
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    group: str = ""
 
     def with_notes(self, *notes: str) -> Table:
         """The same with more to be said."""
@@ -55,6 +60,15 @@ class Table:
             if row.way == way:
                 return row
         raise KeyError(way)
+
+
+def groups_of(tables: Sequence[Table]) -> list[list[Table]]:
+    """The tables as they are printed: those that stand alone, and those that are columns of one."""
+    return [
+        part
+        for name, each in itertools.groupby(tables, lambda table: table.group)
+        for part in ([list(each)] if name else [[table] for table in each])
+    ]
 
 
 @dataclass(frozen=True, slots=True)

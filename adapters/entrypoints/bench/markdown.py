@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from adapters.entrypoints.bench.figures import Report, Spread, Table
+from collections.abc import Sequence
+
+from adapters.entrypoints.bench.figures import Report, Spread, Table, groups_of
 
 
 def figure(value: float) -> str:
@@ -27,6 +29,19 @@ def table(found: Table) -> str:
     return "\n".join([f"### {found.title}", "", head, rule, *lines, *(f"\n{note}" for note in found.notes)])
 
 
+def wide(columns: Sequence[Table]) -> str:
+    """Tables of one group as columns of one."""
+    head = "| | " + " | ".join(f"{column.title}, {column.unit}" for column in columns) + " |"
+    lines = [f"| {row.way} | " + " | ".join(cell(column.row(row.way).value) for column in columns) + " |" for row in columns[0].rows]
+    notes = [f"\n{note}" for column in columns for note in column.notes]
+    return "\n".join([f"### {columns[0].group}", "", head, "|---|" + "---:|" * len(columns), *lines, *notes])
+
+
+def cell(value: Spread) -> str:
+    """The median, and the spread if there is one."""
+    return figure(value.median) if value.least == value.most else spread(value)
+
+
 def asked(report: Report) -> str:
     """What was asked, with yes or no."""
     lines = [f"| {each.text} | {each.bar} | {spread(each.found)} | {'yes' if each.holds else '**no**'} |" for each in report.asked]
@@ -35,5 +50,5 @@ def asked(report: Report) -> str:
 
 def page(report: Report) -> str:
     """The whole report."""
-    parts = [asked(report), *map(table, report.tables)]
+    parts = [asked(report), *(wide(each) if each[0].group else table(each[0]) for each in groups_of(report.tables))]
     return "\n\n".join(parts) + "\n"

@@ -86,9 +86,13 @@ class OwnServers:
                 await client.config_set(setting, str(value))
         return f"redis://:{self._password}@127.0.0.1:{self._port}/0"
 
-    def signal_redis(self, number: signal.Signals) -> None:
-        """Freezes it (SIGSTOP), lets it go on (SIGCONT) or ends it (SIGKILL)."""
-        pid = self._valkey.pid()
+    def redis_pid(self) -> int | None:
+        """Its process, looked for among all of the machine; None if it does not run."""
+        return self._valkey.pid()
+
+    def signal_redis(self, number: signal.Signals, pid: int | None = None) -> None:
+        """Freezes it (SIGSTOP), lets it go on (SIGCONT) or ends it (SIGKILL). A `pid` that is known spares looking for it."""
+        pid = pid or self.redis_pid()
         if pid is not None:
             os.kill(pid, number)
 

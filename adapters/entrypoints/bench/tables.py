@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from adapters.entrypoints.bench.figures import Report, Table
-from adapters.entrypoints.bench.markdown import spread
+from adapters.entrypoints.bench.figures import Report, Table, groups_of
+from adapters.entrypoints.bench.markdown import figure, spread
 from adapters.entrypoints.console import out
 
 
 def show(report: Report) -> None:
     """Everything, on standard output."""
-    for table in report.tables:
-        out.print(_table(table))
+    for group in groups_of(report.tables):
+        out.print(_wide(group) if group[0].group else _table(group[0]))
     asked = RichTable(box=SIMPLE_HEAD, pad_edge=False, title="Asked", title_justify="left")
     for heading in ("figure", "bar", "found", "holds"):
         asked.add_column(heading)
@@ -31,4 +33,15 @@ def _table(found: Table) -> RichTable:
         table.add_column(f"times as fast as\n{found.reference}", justify="right")
     for row in sorted(found.rows, key=lambda row: row.value.median, reverse=not found.less_is_better):
         table.add_row(escape(row.way), spread(row.value), *([spread(row.ratio) if row.ratio else ""] if found.reference else []))
+    return table
+
+
+def _wide(columns: Sequence[Table]) -> RichTable:
+    """Tables of one group as columns of one; medians alone, for there is no room for more."""
+    table = RichTable(box=SIMPLE_HEAD, pad_edge=False, title=escape(columns[0].group), title_justify="left", header_style="bold")
+    table.add_column("")
+    for column in columns:
+        table.add_column(f"{column.title},\n{column.unit}", justify="right")
+    for row in columns[0].rows:
+        table.add_row(escape(row.way), *(figure(column.row(row.way).value.median) for column in columns))
     return table
