@@ -12,8 +12,10 @@ from adapters.entrypoints.bench.works.http import http
 from adapters.entrypoints.bench.works.memory import memory
 from adapters.entrypoints.bench.works.misses import misses
 from adapters.entrypoints.bench.works.outage import outage
+from adapters.entrypoints.bench.works.readers import readers
 from adapters.entrypoints.bench.works.sizes import sizes
 from adapters.entrypoints.bench.works.staleness import staleness
+from adapters.entrypoints.bench.works.stampede import stampede
 from adapters.entrypoints.bench.works.writes import writes
 
 WORKS: Final = (
@@ -21,6 +23,8 @@ WORKS: Final = (
     Work("misses", "Misses", misses, weight=4.0),
     Work("writes", "Writes", writes, weight=3.0),
     Work("batches", "Batches", batches, weight=4.0),
+    Work("readers", "Concurrent readers", readers, weight=15.0),
+    Work("stampede", "Stampede", stampede, weight=5.0),
     Work("sizes", "Sizes of documents", sizes, weight=6.0),
     Work("memory", "Redis memory", memory, weight=1.0),
     Work("staleness", "Staleness while others write", staleness, weight=8.0),

@@ -20,7 +20,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from adapters.entrypoints.bench.figures import Row, Spread, Table
@@ -51,10 +51,21 @@ class Pace:
     turn_s: float
     calls: int
     """Calls of each way in a round that goes call by call."""
+    sessions: int
+    """How many sessions there are, where there are many."""
+    many_rounds: int
+    """Rounds where many ways are timed in many situations."""
+    thorough: bool
+    """Whether there is time for situations that are much like others."""
+
+    @property
+    def fewer(self) -> Pace:
+        """The same with as many rounds as there is time for in many situations."""
+        return replace(self, rounds=self.many_rounds)
 
 
-FULL: Final = Pace("full", rounds=15, turn_s=0.25, calls=500)
-QUICK: Final = Pace("quick", rounds=5, turn_s=0.04, calls=60)
+FULL: Final = Pace("full", rounds=15, turn_s=0.25, calls=500, sessions=10_000, many_rounds=9, thorough=True)
+QUICK: Final = Pace("quick", rounds=5, turn_s=0.03, calls=60, sessions=3_000, many_rounds=3, thorough=False)
 
 
 @dataclass(slots=True)
@@ -66,6 +77,10 @@ class Rounds:
     def note(self, way: str, us: float) -> None:
         """One more round of a way."""
         self.us.setdefault(way, []).append(us)
+
+    def median_us(self, way: str) -> float:
+        """Of a way's rounds."""
+        return statistics.median(self.us[way])
 
     def times_as_fast(self, way: str, reference: str) -> list[float]:
         """How many times as fast a way was, round by round."""
@@ -133,6 +148,7 @@ async def in_blocks(
             progress.at(0.2 + 0.8 * number / pace.rounds, f"round {number + 1} of {pace.rounds}")
             order.shuffle(turns)
             for turn in turns:
+                gc.collect()
                 rounds.note(turn.way.name, await turn.take())
     return rounds
 
@@ -196,7 +212,6 @@ class _Turns:
         self._place += self._calls
         if self.way.before is not None:
             await self.way.before(sorted({number for path in paths for number in path}))
-        gc.collect()
         begin = self._clock()
         if len(paths) == 1:
             await _read(self.way.call, paths[0])

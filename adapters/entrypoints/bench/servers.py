@@ -1,8 +1,8 @@
 """The servers of a run: a PostgreSQL and a Valkey of its own, or given ones, of which it touches nothing but what it makes itself.
 
 On given servers a run makes a database and a key prefix of a random name, both beginning with emg_bench_, and removes them at its end.
-Its own servers live in a temporary folder. The Valkey then listens on a local TCP port, with a password, because one of the peers speaks
-TCP only: so all reach it in the same way. PostgreSQL is reached at its socket.
+Its own servers live in a temporary folder. The Valkey then listens on a local TCP port, with a password, because some peers speak TCP
+only: so all reach it in the same way. PostgreSQL is reached at its socket.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import redis.asyncio as redis
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.embedded import EmbeddedPostgres, EmbeddedValkey
 from adapters.postgres import migrations
@@ -50,14 +51,17 @@ async def open_servers(database_url: str | None, redis_url: str | None) -> Async
     """The place of a run, removed at its end. Servers that are not given are the run's own."""
     name = f"emg_bench_{secrets.token_hex(4)}"
     own = OwnServers()
-    try:
-        database = await asyncio.to_thread(own.open_postgres) if database_url is None else database_url
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(own.aclose)
+        server = await asyncio.to_thread(own.open_postgres) if database_url is None else database_url
+        versions, database = await _new_database(server, name)
+        if database_url is not None:
+            stack.push_async_callback(_drop_database, server, name)
         keys = await own.open_redis() if redis_url is None else redis_url
-        async with _database(database, name) as (url, postgres_version), _keys(keys, name) as redis_version:
-            versions = {"PostgreSQL": postgres_version, **redis_version}
-            yield Place(url, keys, name, own if database_url is None and redis_url is None else None, versions)
-    finally:
-        await own.aclose()
+        versions |= await _version_of_redis(keys)
+        if redis_url is not None:
+            stack.push_async_callback(forget_keys, keys, name)
+        yield Place(database, keys, name, own if database_url is None and redis_url is None else None, versions)
 
 
 class OwnServers:
@@ -68,7 +72,6 @@ class OwnServers:
         self._folder = Path(tempfile.mkdtemp(prefix="emg-bench-")).resolve()
         self._postgres, self._valkey = EmbeddedPostgres(self._folder), EmbeddedValkey(self._folder)
         self._password, self._port = secrets.token_hex(16), _free_port()
-        self._redis_open = False
 
     def open_postgres(self) -> str:
         """Starts it; its URL."""
@@ -81,7 +84,6 @@ class OwnServers:
             settings = {"maxmemory": MEMORY_BYTES, "bind": "127.0.0.1", "port": self._port, "requirepass": self._password}
             for setting, value in settings.items():  # One by one: the password last, since it shuts this door too.
                 await client.config_set(setting, str(value))
-        self._redis_open = True
         return f"redis://:{self._password}@127.0.0.1:{self._port}/0"
 
     def redis_pid(self) -> int | None:
@@ -96,11 +98,13 @@ class OwnServers:
 
     async def aclose(self) -> None:
         """Ends both, and removes the folder."""
-        if self._redis_open:
-            self.signal_redis(signal.SIGCONT)
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
+        # Neither need save anything: their data go too.
+        self.signal_redis(signal.SIGKILL)
+        if (pid := self._postgres.pid()) is not None:
+            os.kill(pid, signal.SIGQUIT)
         try:
             self._valkey.close()
             self._postgres.close()
@@ -115,57 +119,58 @@ def _free_port() -> int:
         return port
 
 
-@asynccontextmanager
-async def _database(url: str, name: str) -> AsyncIterator[tuple[str, str]]:
-    """A new database on that server, with our tables."""
-    admin = create_engine(url, PostgresPolicy()).execution_options(isolation_level="AUTOCOMMIT")
-    own = asyncpg_url(url).set(database=name).render_as_string(hide_password=False)
+async def _new_database(server_url: str, name: str) -> tuple[dict[str, str], str]:
+    """The server's version, and the URL of a new database there, with our tables."""
     try:
-        async with admin.connect() as connection:
+        async with _administering(server_url) as connection:
             version = (await connection.execute(sa.text("SHOW server_version"))).scalar_one()
             await connection.execute(sa.text(f"CREATE DATABASE {name}"))
-        try:
-            engine = create_engine(own, PostgresPolicy())
-            try:
-                await migrations.upgrade(engine)
-            finally:
-                await engine.dispose()
-            yield own, str(version).split()[0]
-        finally:
-            async with admin.connect() as connection:
-                await connection.execute(sa.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
     except (sa.exc.DBAPIError, OSError, TimeoutError) as error:
         raise InvalidSettings(f"--database-url: no database could be made there for the run ({type(error).__name__})") from error
+    url = asyncpg_url(server_url).set(database=name).render_as_string(hide_password=False)
+    engine = create_engine(url, PostgresPolicy())
+    try:
+        await migrations.upgrade(engine)
     finally:
-        await admin.dispose()
+        await engine.dispose()
+    return {"PostgreSQL": str(version).split()[0]}, url
+
+
+async def _drop_database(server_url: str, name: str) -> None:
+    async with _administering(server_url) as connection:
+        await connection.execute(sa.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
 
 
 @asynccontextmanager
-async def _keys(url: str, prefix: str) -> AsyncIterator[dict[str, str]]:
-    """The keys of this prefix on that server, removed at the end."""
+async def _administering(url: str) -> AsyncIterator[AsyncConnection]:
+    engine = create_engine(url, PostgresPolicy(statement_s=60.0)).execution_options(isolation_level="AUTOCOMMIT")
     try:
-        client = redis.Redis.from_url(url, socket_connect_timeout=_CONNECT_S)
+        async with engine.connect() as connection:
+            yield connection
+    finally:
+        await engine.dispose()
+
+
+async def _version_of_redis(url: str) -> dict[str, str]:
+    try:
+        async with redis.Redis.from_url(url, socket_connect_timeout=_CONNECT_S) as client:
+            server = await client.info("server")
     except ValueError:
         raise InvalidSettings("--redis-url is not a Redis URL; one looks like redis://user:password@host:6379/0") from None
-    async with client:
-        try:
-            server = await client.info("server")
-        except redis.RedisError as error:
-            raise InvalidSettings(f"--redis-url: nobody answers there ({type(error).__name__})") from error
-        name = "Valkey" if "valkey_version" in server else "Redis"
-        try:
-            yield {name: server.get("valkey_version") or server["redis_version"]}
-        finally:
-            await forget_keys(client, prefix)
+    except redis.RedisError as error:
+        raise InvalidSettings(f"--redis-url: nobody answers there ({type(error).__name__})") from error
+    name = "Valkey" if "valkey_version" in server else "Redis"
+    return {name: str(server.get("valkey_version") or server["redis_version"])}
 
 
-async def forget_keys(client: redis.Redis, prefix: str) -> None:
-    """Removes the keys that begin with a prefix, wherever it is followed by anything."""
-    found: list[bytes] = []
-    async for key in client.scan_iter(match=f"*{prefix}*", count=_KEYS_AT_ONCE):
-        found.append(key)
-        if len(found) >= _KEYS_AT_ONCE:
+async def forget_keys(url: str, prefix: str) -> None:
+    """Removes the keys of a run. The prefix is random and stands somewhere in each, since some peers put words of their own before it."""
+    async with redis.Redis.from_url(url) as client:
+        found: list[bytes] = []
+        async for key in client.scan_iter(match=f"*{prefix}*", count=_KEYS_AT_ONCE):
+            found.append(key)
+            if len(found) >= _KEYS_AT_ONCE:
+                await client.unlink(*found)
+                found.clear()
+        if found:
             await client.unlink(*found)
-            found.clear()
-    if found:
-        await client.unlink(*found)

@@ -76,6 +76,7 @@ class Truth:
         for begin in range(0, len(numbers), _ROWS_AT_ONCE):
             ids = [session_id_of(number) for number in numbers[begin : begin + _ROWS_AT_ONCE]]
             async with self.engine.begin() as connection:
+                await connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
                 await connection.execute(_FILL, {"document": body, "ids": ids})
 
 

@@ -14,12 +14,15 @@ from adapters.entrypoints.bench.servers import Place
 from adapters.entrypoints.bench.stage import Truth
 from domain.analytics import SessionAnalytics
 
+# A reader more than its pool has connections gets an error, so there is one for each.
+_CONNECTIONS_MAX = 256
+
 
 class AiocacheMemory(BatchPeer):
     """A dict: nothing is ever pushed out, it only runs out of time."""
 
     name = "aiocache, memory"
-    how = "SimpleMemoryCache() with its NullSerializer: the objects themselves, in a dict without a bound; timeout=5 around each call, its default"
+    how = "SimpleMemoryCache(), NullSerializer: the objects themselves, in a dict without a bound; a timeout around each call, its default"
     documentation = "https://aiocache.aio-libs.org/en/latest/caches.html#simplememorycache"
 
     def __init__(self, place: Place, truth: Truth) -> None:
@@ -77,7 +80,10 @@ class AiocacheRedis(AiocacheMemory):
     """In Redis."""
 
     name = "aiocache, Redis"
-    how = "RedisCache(serializer=PickleSerializer()), since its JsonSerializer cannot write dataclasses; timeout=5 around each call, its default"
+    how = (
+        "RedisCache(serializer=PickleSerializer(), pool_max_size=256), since its JsonSerializer cannot write dataclasses; a timeout"
+        " around each call, its default"
+    )
     documentation = "https://aiocache.aio-libs.org/en/latest/serializers.html#pickleserializer"
     protection = "@cached_stampede(lease=2)"
 
@@ -90,4 +96,5 @@ class AiocacheRedis(AiocacheMemory):
             port=at.get("port", 6379),
             db=at.get("db", 0),
             password=at.get("password"),
+            pool_max_size=_CONNECTIONS_MAX,
         )

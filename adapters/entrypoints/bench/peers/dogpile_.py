@@ -36,7 +36,11 @@ class DogpileMemory(BatchPeer):
 
     async def get_many(self, numbers: Sequence[int]) -> Sequence[SessionAnalytics | None]:
         """See BatchPeer."""
-        return list(map(_found, self.region.get_multi([self.key(number) for number in numbers])))
+        return self._found_together([self.key(number) for number in numbers])
+
+    def _found_together(self, keys: list[str]) -> list[SessionAnalytics | None]:
+        region: Any = self.region  # Of which this method has no types.
+        return list(map(_found, region.get_multi(keys)))
 
     async def put(self, number: int, analytics: SessionAnalytics) -> None:
         """See Peer."""
@@ -80,7 +84,7 @@ class DogpileRedis(DogpileMemory):
 
     async def get_many(self, numbers: Sequence[int]) -> Sequence[SessionAnalytics | None]:
         """See BatchPeer."""
-        return list(map(_found, await asyncio.to_thread(self.region.get_multi, [self.key(number) for number in numbers])))
+        return await asyncio.to_thread(self._found_together, [self.key(number) for number in numbers])
 
     async def put(self, number: int, analytics: SessionAnalytics) -> None:
         """See Peer."""

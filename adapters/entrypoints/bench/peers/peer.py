@@ -70,6 +70,9 @@ class Peer(ABC):
         """As `read`, with the protection against stampedes that the documentation offers."""
         return await self.read(number)
 
+    async def settle(self, numbers: Sequence[int]) -> None:  # noqa: B027 - most have nothing to wait for
+        """Before a turn with these sessions: waits until the cache answers for them, if something has just kept it from that."""
+
     async def save(self, number: int, analytics: SessionAnalytics) -> None:
         """Writes to the truth and takes what is outdated from the cache."""
         await self.truth.repository.save(analytics)

@@ -35,8 +35,8 @@ async def batches(stage: Stage) -> Findings:
         return lambda _: peer.get_many(_SESSIONS)
 
     async with Opening(stage) as opening:
-        ways = [Way(peer.name, batch(peer)) for peer in await opening.peers(PEERS, _SESSIONS)]
-        rounds = await in_blocks(ways, [[0]], stage.pace, progress=stage.progress)
+        ways = [Way(peer.name, batch(peer), before=peer.settle) for peer in await opening.peers(PEERS, _SESSIONS)]
+        rounds = await in_blocks(ways, [[_SESSIONS[0]]], stage.pace, progress=stage.progress)
     return Findings(
         tables=(rounds.table("batches", f"A batch of {SIZE} sessions that are held", reference=RedisPy.name),),
         peers=tuple(kind.configured() for kind in PEERS),

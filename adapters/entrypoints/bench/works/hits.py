@@ -34,7 +34,7 @@ async def hits(stage: Stage) -> Findings:
     await stage.truth.fill(stage.documents.recorded, [0])
     async with Opening(stage) as opening:
         peers = {kind: await opening.peer(kind, [0]) for kind in PEERS}
-        ways = [Way(peer.name, peer.get) for peer in peers.values()]
+        ways = [Way(peer.name, peer.get, before=peer.settle) for peer in peers.values()]
         bare, glide, far = peers[RedisPy], peers[Glide], peers[OursFar]
         assert isinstance(bare, RedisPy)  # noqa: S101 - as they were made
         assert isinstance(glide, Glide)  # noqa: S101

@@ -35,7 +35,7 @@ async def sizes(stage: Stage) -> Findings:
         number, of_size = _FIRST + place, stage.with_prefix(f"size{place}")
         await stage.truth.repository.save(of_session(analytics, number))
         async with Opening(of_size) as opening:
-            ways = [Way(peer.name, peer.get) for peer in await opening.peers(PEERS, [number], analytics)]
+            ways = [Way(peer.name, peer.get, before=peer.settle) for peer in await opening.peers(PEERS, [number], analytics)]
             rounds = await in_blocks(ways, [[number]], stage.pace, progress=stage.progress.part(place, len(stage.documents.sized)))
         title = f"A hit: one reader, a document of {name} compressed"
         tables.append(rounds.table(f"size_{name.replace(' ', '').lower()}", title, reference=RedisPy.name))
