@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import redis.asyncio as redis
 import sqlalchemy as sa
 
@@ -11,6 +12,9 @@ from adapters.entrypoints.bench.works.growth import costs_at, load_sessions, num
 from adapters.entrypoints.bench.works.memory import memory, used_bytes
 from adapters.postgres.session_registry import PostgresSessionRegistry
 from domain.ports import SessionQuery
+
+# cashews and aiocache call what redis-py would rather not have called.
+pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated:DeprecationWarning")
 
 
 async def test_sessions_that_were_loaded_in_bulk_are_as_if_they_had_been_saved(stage: Stage) -> None:

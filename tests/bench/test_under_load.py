@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
 from adapters.entrypoints.bench.peers.ours import Ours, OursFar, OursFresh
 from adapters.entrypoints.bench.peers.under_load import AiocacheAside, CashewsAside, RedisPyAside
 from adapters.entrypoints.bench.stage import Stage
 from adapters.entrypoints.bench.works import outage, staleness
 from adapters.entrypoints.bench.works.outage import runs_of as outages_of
 from adapters.entrypoints.bench.works.staleness import runs_of as stalenesses_of
+
+# cashews and aiocache call what redis-py would rather not have called.
+pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated:DeprecationWarning")
 
 
 async def test_an_outage_is_felt_by_everybody_and_answered_by_ours(stage: Stage) -> None:

@@ -36,7 +36,6 @@ _STATEMENT_S_MAX: Final = 120.0
 _HELD: Final = 100
 _PAGE: Final = 50
 _PATIENTS: Final = 200
-_ROUNDS_MAX: Final = 9
 _CALLS_MAX: Final = 60
 _CONTRACTIONS: Final = 2
 
@@ -95,7 +94,7 @@ async def load_sessions(engine: AsyncEngine, analytics: SessionAnalytics, first:
 
 async def growth(stage: Stage) -> Findings:
     """Costs by the number of sessions."""
-    return await costs_at(FULL if stage.pace.name == "full" else QUICK, stage)
+    return await costs_at(FULL if stage.pace.thorough else QUICK, stage)
 
 
 async def costs_at(sizes: Sequence[int], stage: Stage) -> Findings:
@@ -117,7 +116,7 @@ async def costs_at(sizes: Sequence[int], stage: Stage) -> Findings:
 async def _costs(stage: Stage, analytics: SessionAnalytics, size: int) -> Rounds:
     held_count = min(_HELD, size // 2)
     dice = random.Random(size)
-    shuffled = dice.sample(range(1, size + 1), min(size, held_count + 2 * _ROUNDS_MAX * (_CALLS_MAX + 10)))
+    shuffled = dice.sample(range(1, size + 1), min(size, held_count + 2 * stage.pace.many_rounds * (_CALLS_MAX + 10)))
     held, cold = list(map(number_of, shuffled[:held_count])), itertools.cycle(map(number_of, shuffled[held_count:]))
     editions = itertools.count(1)
     registry = PostgresSessionRegistry(stage.truth.engine)
@@ -150,7 +149,7 @@ async def _costs(stage: Stage, analytics: SessionAnalytics, size: int) -> Rounds
             Way("page in the middle of the list", deep_page),
             Way("page of a patient's sessions", patients_page),
         )
-        pace = replace(stage.pace, rounds=min(_ROUNDS_MAX, stage.pace.rounds), calls=min(_CALLS_MAX, max(1, stage.pace.calls // 4)))
+        pace = replace(stage.pace.fewer, calls=min(_CALLS_MAX, max(1, stage.pace.calls // 4)))
         return await call_by_call(ways, held, pace)
 
 

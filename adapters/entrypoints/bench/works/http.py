@@ -38,7 +38,6 @@ from domain.session import SessionId, TherapySession
 
 _START_S_MAX: Final = 60.0
 _STOP_S_MAX: Final = 20.0
-_ROUNDS_MIN: Final = 3
 _TURN_S_MIN: Final = 0.3
 _THERAPIST: Final = "the-therapist"
 _PATIENT: Final = "P001"
@@ -194,7 +193,7 @@ async def http(stage: Stage) -> Findings:
         load = await stack.enter_async_context(open_load())
         for server in servers:  # Warm.
             await load.measure(server, path, _seconds(stage))
-        rounds = max(_ROUNDS_MIN, stage.pace.rounds // 2)
+        rounds = stage.pace.many_rounds
         for number in range(rounds):
             stage.progress.at(0.2 + 0.8 * number / rounds, f"round {number + 1} of {rounds}")
             for server in servers:

@@ -132,7 +132,7 @@ def _reads(calls: Sequence[Call], window: tuple[float, float]) -> list[Call]:
 
 async def outage(stage: Stage) -> Findings:
     """Latency, errors and wrong answers, by who answers."""
-    plan = FULL if stage.pace.name == "full" else QUICK
+    plan = FULL if stage.pace.thorough else QUICK
     return findings(await runs_of(PEERS, plan, stage), plan)
 
 

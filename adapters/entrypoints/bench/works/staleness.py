@@ -69,7 +69,7 @@ class Run:
 
 async def staleness(stage: Stage) -> Findings:
     """Ages, and what is never mended, by who answers."""
-    plan = FULL if stage.pace.name == "full" else QUICK
+    plan = FULL if stage.pace.thorough else QUICK
     return findings(await runs_of(PEERS, plan, stage.with_prefix("stale")), plan)
 
 
