@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ _DASHES: Final = ((), (5, 2), (2, 1.5), (6, 1.5, 1.5, 1.5))
 _OUR_NAME: Final = "Emg-Sessions"
 
 _WIDTH_IN: Final = 8.6
-_STYLE: Final[dict[str, Any]] = {
+_STYLE: Final[Any] = {
     "svg.fonttype": "none",  # Text stays text.
     "svg.hashsalt": "emg-sessions",
     "font.family": "sans-serif",
@@ -176,7 +176,7 @@ def _spans(values: Sequence[float], times: float) -> bool:
     return bool(values) and min(values) > 0 and max(values) >= times * min(values)
 
 
-def _grid(axes: Axes, axis: str = "both") -> None:
+def _grid(axes: Axes, axis: Literal["both", "x"] = "both") -> None:
     axes.grid(visible=True, axis=axis, color=_FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     for side in (axes.xaxis, axes.yaxis) if axis == "both" else (axes.xaxis,):
