@@ -2,7 +2,8 @@
 
 The rows are made by PostgreSQL itself, from one document that is cut down to a channel and two contractions, so that a million sessions
 take some four gigabytes; ids are spread over the indexes as those of recordings are. While they are loaded the triggers rest, and what
-those would have written is written too, but for the change log: it holds two days, and these sessions are older.
+those would have written is written too, but for the change log: it holds two days, and these sessions are older. Indexes that are no
+constraints are dropped meanwhile and built again, which takes half the time.
 """
 
 from __future__ import annotations
@@ -62,6 +63,13 @@ _SESSIONS: Final = sa.text(
 )
 
 
+_TABLES: Final = ("session_analytics", "session_analytics_version", "therapy_session")
+_INDEXES: Final = sa.text(
+    "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND tablename = ANY(:tables)"
+    " AND indexname NOT IN (SELECT conname FROM pg_constraint)"
+)
+
+
 def number_of(n: int) -> int:
     """The number of the n-th session, from 1 on."""
     return (n * _FACTOR) % (1 << _BITS)
@@ -81,14 +89,19 @@ async def load_sessions(engine: AsyncEngine, analytics: SessionAnalytics, first:
     autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
     async with engine.begin() as connection:
         await connection.execute(sa.text("ALTER TABLE session_analytics DISABLE TRIGGER USER"))
+        indexes = (await connection.execute(_INDEXES, {"tables": list(_TABLES)})).all()
+        for index in indexes:
+            await connection.execute(sa.text(f'DROP INDEX "{index.indexname}"'))
         for begin in range(first, last + 1, _ROWS_AT_ONCE):
             rows = {"first": begin, "last": min(last, begin + _ROWS_AT_ONCE - 1)}
             await connection.execute(_ANALYTICS, {**rows, "document": body})
             await connection.execute(_VERSIONS, rows)
             await connection.execute(_SESSIONS, {**rows, "first_at": _FIRST_AT})
+        for index in indexes:
+            await connection.execute(sa.text(index.indexdef))
         await connection.execute(sa.text("ALTER TABLE session_analytics ENABLE TRIGGER USER"))
     async with autocommit.connect() as connection:
-        await connection.execute(sa.text("VACUUM (ANALYZE) session_analytics, session_analytics_version, therapy_session"))
+        await connection.execute(sa.text(f"VACUUM (ANALYZE) {', '.join(_TABLES)}"))
         await connection.execute(sa.text("CHECKPOINT"))
 
 
