@@ -38,7 +38,6 @@ bench: $(INSTALLED)  ## Measure the analysis, cached reads beside their peers, a
 	$(BIN)/python benchmarks/analysis_time.py
 	$(BIN)/python benchmarks/cache_hits.py
 	$(BIN)/python benchmarks/loop_stall.py
-	$(BIN)/python benchmarks/redis_outage.py
 	$(BIN)/python benchmarks/http_hot_route.py
 	$(BIN)/python benchmarks/signals.py
 	$(BIN)/python benchmarks/session_page.py
