@@ -181,7 +181,7 @@ def _found(runs: dict[str, list[Run]], plan: Plan) -> Findings:
         f" Answered by a cache: {hits}.",
         "Past the cache: by somebody who knows of none, as in psql. Who is never told is as old as the run is long, or the TTL.",
         f"Races lost: of {plan.races} sessions, each read twice and written once within {1000 * RACE_S:g} ms, the database's answers"
-        f" to readers held up for up to {1000 * LATE_S:g} ms, those that are still answered with what had been overwritten {bound_s:g} s after.",
+        f" to readers held up for up to {1000 * LATE_S:g} ms, those still answered with what had been overwritten {bound_s:g} s after.",
     )
     ours, fresh = runs[Ours.name], runs[OursFresh.name]
     return Findings(
