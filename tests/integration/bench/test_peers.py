@@ -9,6 +9,7 @@ from adapters import document
 from adapters.entrypoints.bench.documents import of_session
 from adapters.entrypoints.bench.peers.glide_ import Glide
 from adapters.entrypoints.bench.peers.opening import Opening
+from adapters.entrypoints.bench.peers.ours import OursFar
 from adapters.entrypoints.bench.peers.peer import BatchPeer, Peer
 from adapters.entrypoints.bench.peers.redis_py import RedisPy
 from adapters.entrypoints.bench.stage import Stage
@@ -38,7 +39,7 @@ async def test_a_peer_answers_with_the_document_however_it_is_asked(stage: Stage
         assert await peer.get(third) == expected[third]
         if isinstance(peer, BatchPeer):
             assert list(await peer.get_many(SESSIONS)) == list(expected.values())
-        if isinstance(peer, RedisPy | Glide):
+        if isinstance(peer, RedisPy | Glide | OursFar):
             assert zstandard.decompress(await peer.raw(first) or b"") == document.encode(expected[first])
 
 

@@ -25,7 +25,7 @@ PEERS: Final[tuple[type[Peer], ...]] = (
 )  # fmt: skip
 _FIRST: Final = 10_000
 _READS_PLANNED: Final = 4_096
-_GET: Final = "redis-py GET"
+_GET: Final = RedisPy.name_raw
 _NOTES_MANY: Final = (
     f"Emg-Sessions and cashews in memory hold {ENTRIES_MAX:,} sessions in the process, cashews client side 10,000, its default. What is"
     " not held is loaded from PostgreSQL, as every reader would.",
@@ -51,8 +51,8 @@ async def readers(stage: Stage) -> Findings:
     tables: list[Table] = []
     async with Opening(stage) as opening:
         peers = await opening.peers(PEERS, sessions)
-        bare = next(peer for peer in peers if isinstance(peer, RedisPy))
-        ways = [Way(peer.name, peer.read, before=peer.settle) for peer in peers] + [Way(_GET, bare.raw)]
+        ways = [Way(peer.name, peer.read, before=peer.settle) for peer in peers]
+        ways += [Way(peer.name_raw, peer.raw, before=peer.settle) for peer in peers if isinstance(peer, RedisPy | OursFar)]
         for place, (name, title, count) in enumerate(plan):
             numbers = chosen(name, sessions, count, Random(count))
             pace = stage.pace if (name, count) == asked else stage.pace.fewer
