@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from adapters.entrypoints.bench import method
-from adapters.entrypoints.bench.documents import documents_of
 from adapters.entrypoints.bench.figures import Configured, Findings, Report, to_json
 from adapters.entrypoints.bench.machine import library_versions, this_machine
+from adapters.entrypoints.bench.recorded import documents_of
 from adapters.entrypoints.bench.servers import open_servers
 from adapters.entrypoints.bench.stage import Stage, open_truth
 from adapters.entrypoints.console import ExitCode, err
@@ -103,10 +103,10 @@ async def measure(
     async with open_servers(database_url, redis_url) as place, open_truth(place.database_url) as truth:
         stage = Stage(place, truth, documents, pace)
         found: list[Findings] = []
+        done = 0.0
         for work in works:
-            told = _Told(bar, task, work)
-            found.append(await work.run(replace(stage, progress=told)))
-            told.at(1.0, "done")
+            found.append(await work.run(replace(stage, progress=_Told(bar, task, work, done))))
+            done += work.weight
     return Report(
         began_at,
         pace.name,
@@ -127,12 +127,9 @@ def _once(peers: Sequence[Configured]) -> tuple[Configured, ...]:
 class _Told(method.Progress):
     """Moves the bar as one work goes on."""
 
-    def __init__(self, bar: Progress, task: object, work: Work) -> None:
-        self._bar, self._task, self._work = bar, task, work
-        self._begin = bar.tasks[0].completed
+    def __init__(self, bar: Progress, task: TaskID, work: Work, begin: float) -> None:
+        self._bar, self._task, self._work, self._begin = bar, task, work, begin
 
     def at(self, share: float, what: str) -> None:
         """See method.Progress."""
-        self._bar.update(
-            self._bar.tasks[0].id, completed=self._begin + share * self._work.weight, description=f"{self._work.title}: {what}"
-        )
+        self._bar.update(self._task, completed=self._begin + share * self._work.weight, description=f"{self._work.title}: {what}")

@@ -1,30 +1,22 @@
-"""The documents of a run: of a recording, and the same one grown to the sizes that are asked for."""
+"""The documents of a run, and whose they are: sessions go by numbers."""
 
 from __future__ import annotations
 
 import random
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 from uuid import UUID
 
 import zstandard
 
 from adapters import document
-from adapters.c3d.reader import C3dRecordingReader
-from adapters.c3d.synthesis import synthesise
 from adapters.entrypoints.bench.figures import Document
-from domain.analytics import AnalysisParameters, ChannelAnalytics, Contraction, SessionAnalytics
-from domain.emg.analysis import analyse
+from domain.analytics import ChannelAnalytics, Contraction, SessionAnalytics
 from domain.session import SessionId
 
 SIZES_BYTES: Final = {"4 KB": 4_000, "100 KB": 100_000, "1 MB": 1_000_000}
 """Documents by their size compressed, which is what is stored and sent."""
 _LEVEL: Final = 3
-_CHANNELS_SHOWN: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +26,6 @@ class Documents:
     recorded: SessionAnalytics
     sized: dict[str, SessionAnalytics]
     facts: tuple[Document, ...]
-
-
-def documents_of(recording: Path | None) -> Documents:
-    """The documents of a run: of this recording, or of a synthetic one. Raises InvalidRecording."""
-    recorded = _analysed(recording)
-    sized = {name: grown_to(recorded, size_bytes) for name, size_bytes in SIZES_BYTES.items()}
-    name = "a real recording" if recording is not None else "a synthetic recording"
-    return Documents(recorded, sized, tuple(_facts(each, of) for each, of in {name: recorded, **sized}.items()))
 
 
 def session_id_of(number: int) -> SessionId:
@@ -104,21 +88,3 @@ def _like(contraction: Contraction, rng: random.Random) -> Contraction:
         mean_amplitude=contraction.mean_amplitude * by,
         max_amplitude=contraction.max_amplitude * rng.uniform(0.8, 1.2),
     )
-
-
-def _analysed(recording: Path | None) -> SessionAnalytics:
-    with tempfile.TemporaryDirectory() as folder:
-        path = recording or Path(folder) / "synthetic.c3d"
-        if recording is None:
-            synthesise(path, seed=1)
-        parameters = AnalysisParameters()
-        return analyse(C3dRecordingReader().read(path, parameters), parameters, processed_at=datetime.now(UTC))
-
-
-def _facts(name: str, analytics: SessionAnalytics) -> Document:
-    return Document(name, len(document.encode(analytics)), len(compressed(analytics)))
-
-
-def numbers(count: int) -> Sequence[int]:
-    """The first so many sessions of a run."""
-    return range(count)

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from adapters.entrypoints.bench.figures import Report, Spread, Table, groups_of
+
+READING: Final = (
+    "Medians of rounds, with the least and the most. Ratios compare two ways within one round; they are what matters, for absolute times"
+    " are this machine's."
+)
 
 
 def figure(value: float) -> str:
@@ -43,13 +49,33 @@ def cell(value: Spread) -> str:
 
 
 def asked(report: Report) -> str:
-    """What was asked, with yes or no."""
-    lines = [f"| {each.text} | {each.bar} | {spread(each.found)} | {'yes' if each.holds else '**no**'} |" for each in report.asked]
-    return "\n".join(["| asked | bar | found | holds |", "|---|---|---|---|", *lines])
+    """What was asked, with yes or no; nothing, if the run had no such work."""
+    lines = [
+        f"| {each.text} | {each.bar} | {spread(each.found)} {each.unit} | {'yes' if each.holds else '**no**'} |" for each in report.asked
+    ]
+    return "\n".join(["| asked | bar | found | holds |", "|---|---|---|---|", *lines]) if lines else ""
+
+
+def circumstances(report: Report) -> str:
+    """When, where and with what, in a sentence or three."""
+    machine = report.machine
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    documents = "; ".join(f"{each.name}, {each.plain_bytes:,} bytes, {each.compressed_bytes:,} compressed" for each in report.documents[:1])
+    return (
+        f"{report.began_at:%d %B %Y}, {report.pace} pace; {machine.processor}, {machine.cores} processors, {machine.system},"
+        f" {machine.python}, event loop {machine.event_loop}. The document of {documents}. {versions}."
+    )
+
+
+def configured(report: Report) -> str:
+    """How each peer was set up, and where that is advised."""
+    lines = [f"- **{each.peer}**: {each.how} ({each.documentation})." for each in report.peers]
+    return "\n".join(["### How each is set up", "", *lines]) if lines else ""
 
 
 def page(report: Report, pictures: Mapping[str, str] | None = None) -> str:
     """The whole report, with pictures that are beside it: their captions by the names of their files."""
-    parts = [asked(report), *(wide(each) if each[0].group else table(each[0]) for each in groups_of(report.tables))]
-    parts += [f"![{caption}]({name})" for name, caption in (pictures or {}).items()]
-    return "\n\n".join(parts) + "\n"
+    groups = [wide(each) if each[0].group else table(each[0]) for each in groups_of(report.tables)]
+    shown = [f"![{caption}]({name})" for name, caption in (pictures or {}).items()]
+    parts = ["# Beside its peers", circumstances(report), READING, asked(report), *groups, *shown, configured(report)]
+    return "\n\n".join(part for part in parts if part) + "\n"

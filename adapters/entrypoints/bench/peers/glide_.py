@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import zstandard
 from glide import ExpirySet, ExpiryType, GlideClient, GlideClientConfiguration, NodeAddress, ServerCredentials
@@ -23,6 +24,7 @@ class Glide(BatchPeer):
 
     name = "valkey-glide GET, decoded"
     how = "one GlideClient, which multiplexes one connection; GET, zstd, msgspec into the same dataclasses; SET with a TTL after a load"
+    name_raw: ClassVar[str] = "valkey-glide GET"
     documentation = "https://glide.valkey.io/"
 
     _client: GlideClient

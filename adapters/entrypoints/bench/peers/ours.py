@@ -97,3 +97,9 @@ class OursFar(Ours):
     name = "Emg-Sessions, Redis"
     how = "CACHE_NEAR_ENTRIES_MAX=0: no copies in the process, every read goes to Redis, is decompressed and decoded"
     policy = CachePolicy(near_entries_max=0)
+    name_raw: ClassVar[str] = "Emg-Sessions, Redis, as stored"
+
+    async def raw(self, number: int) -> bytes | None:
+        """The bytes as they are stored, checked and compressed: what the HTTP route passes on."""
+        answer = await self.repository.get_document(session_id_of(number))
+        return None if answer is None else answer.body

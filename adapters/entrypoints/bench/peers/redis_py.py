@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import redis.asyncio as redis
 import zstandard
@@ -23,6 +24,7 @@ class RedisPy(BatchPeer):
 
     name = "redis-py GET, decoded"
     how = "redis.asyncio with hiredis, one client and its pool; GET, zstd, msgspec into the same dataclasses; SET with a TTL after a load"
+    name_raw: ClassVar[str] = "redis-py GET"
     documentation = "https://redis.io/docs/latest/develop/clients/redis-py/"
 
     def __init__(self, place: Place, truth: Truth) -> None:

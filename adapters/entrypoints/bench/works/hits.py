@@ -38,7 +38,8 @@ async def hits(stage: Stage) -> Findings:
         bare, glide, far = peers[RedisPy], peers[Glide], peers[OursFar]
         assert isinstance(bare, RedisPy)  # noqa: S101 - as they were made
         assert isinstance(glide, Glide)  # noqa: S101
-        ways += [Way("redis-py GET", bare.raw), Way("valkey-glide GET", glide.raw)]
+        assert isinstance(far, OursFar)  # noqa: S101
+        ways += [Way(peer.name_raw, peer.raw, before=peer.settle) for peer in (bare, glide, far)]
         blocks = await in_blocks(ways, [[0]], stage.pace, progress=stage.progress)
         singles = await call_by_call([Way(peer.name, peer.get) for peer in (far, bare, glide)], [0], stage.pace, progress=stage.progress)
         heartbeat = await _heartbeat(bare, stage)

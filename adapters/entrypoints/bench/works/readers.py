@@ -25,8 +25,7 @@ PEERS: Final[tuple[type[Peer], ...]] = (
 )  # fmt: skip
 _FIRST: Final = 10_000
 _READS_PLANNED: Final = 4_096
-_GET: Final = "redis-py GET"
-_ASKED: Final = ("own", 64)
+_GET: Final = RedisPy.name_raw
 _NOTES_MANY: Final = (
     f"Emg-Sessions and cashews in memory hold {ENTRIES_MAX:,} sessions in the process, cashews client side 10,000, its default. What is"
     " not held is loaded from PostgreSQL, as every reader would.",
@@ -38,33 +37,36 @@ async def readers(stage: Stage) -> Findings:
     stage = stage.with_prefix("readers")
     sessions = range(_FIRST, _FIRST + stage.pace.sessions)
     await stage.truth.fill(stage.documents.recorded, sessions)
-    some = (64, 256) if stage.pace.thorough else (64,)
+    counts = stage.pace.readers
+    some, fewer = (counts, (1, 16)) if stage.pace.thorough else (counts[:1], (1,))
     choices = {
-        "one": ("of one session", (64, 256)),
+        "one": ("of one session", counts),
         "own": ("of a session each", some),
         "uniform": (f"of any of {len(sessions):,} sessions", some),
-        "zipf": (f"of {len(sessions):,} sessions by Zipf's law", (1, 16, 64, 256) if stage.pace.thorough else (1, 64, 256)),
+        "zipf": (f"of {len(sessions):,} sessions by Zipf's law", (*fewer, *counts)),
     }
-    plan = [(name, title, count) for name, (title, counts) in choices.items() for count in counts]
+    asked = ("own", counts[0])
+    plan = [(name, title, count) for name, (title, each) in choices.items() for count in each]
     found: dict[tuple[str, int], Rounds] = {}
     tables: list[Table] = []
     async with Opening(stage) as opening:
         peers = await opening.peers(PEERS, sessions)
-        bare = next(peer for peer in peers if isinstance(peer, RedisPy))
-        ways = [Way(peer.name, peer.read, before=peer.settle) for peer in peers] + [Way(_GET, bare.raw)]
+        ways = [Way(peer.name, peer.read, before=peer.settle) for peer in peers]
+        ways += [Way(peer.name_raw, peer.raw, before=peer.settle) for peer in peers if isinstance(peer, RedisPy | OursFar)]
         for place, (name, title, count) in enumerate(plan):
             numbers = chosen(name, sessions, count, Random(count))
-            pace = stage.pace if (name, count) == _ASKED else stage.pace.fewer
+            pace = stage.pace if (name, count) == asked else stage.pace.fewer
             rounds = await in_blocks(ways, numbers, pace, progress=stage.progress.part(place, len(plan)))
             found[name, count] = rounds
-            if count in {64, 256}:
+            if count in counts:
                 table = rounds.table(f"readers_{name}_{count}", f"{count} readers {title}", reference=_GET, per_second=True)
-                tables.append(table.with_notes(*_NOTES_MANY) if name == "zipf" and count == 256 else table)
-    fresh = found[_ASKED].times_as_fast(OursFresh.name, _GET)
+                tables.append(table.with_notes(*_NOTES_MANY) if (name, count) == plan[-1][::2] else table)
+    fresh = found[asked].times_as_fast(OursFresh.name, _GET)
+    fresh_text = f"{counts[0]} readers of different sessions, FRESH, beside redis-py GETs without decoding"
     return Findings(
         tables=tuple(tables),
         curves=(_curves({count: rounds for (name, count), rounds in found.items() if name == "zipf"}, choices["zipf"][0]),),
-        asked=(Asked.at_least("64 readers of different sessions, FRESH, beside redis-py GETs without decoding", 4, fresh, "times"),),
+        asked=(Asked.at_least(fresh_text, 4, fresh, "times"),),
         peers=tuple(kind.configured() for kind in PEERS),
     )
 

@@ -28,7 +28,7 @@ _NOTES: Final = (
 )
 
 
-async def stampede(stage: Stage) -> Findings:
+async def stampede(stage: Stage, processes_count: int = PROCESSES) -> Findings:
     """As many stampedes of each peer as there are rounds, in turn."""
     stage = stage.with_prefix("stampede")
     loads: dict[str, list[float]] = {kind.name: [] for kind in PEERS}
@@ -36,7 +36,7 @@ async def stampede(stage: Stage) -> Findings:
     rounds = stage.pace.rounds
     sessions = range(_FIRST, _FIRST + rounds + 1)
     await stage.truth.fill(of_session(stage.documents.recorded, 0), sessions)
-    async with _processes(stage) as processes:
+    async with _processes(stage, processes_count) as processes:
         for done, number in enumerate(sessions):
             stage.progress.at(0.4 + 0.6 * done / len(sessions), f"round {done} of {rounds}" if done else "warming up")
             for place in range(len(PEERS)):
@@ -70,13 +70,13 @@ async def _stampede(processes: Sequence[asyncio.subprocess.Process], peer: str, 
 
 
 @asynccontextmanager
-async def _processes(stage: Stage) -> AsyncIterator[list[asyncio.subprocess.Process]]:
+async def _processes(stage: Stage, count: int) -> AsyncIterator[list[asyncio.subprocess.Process]]:
     """Processes of callers (callers.py), ready to be told to call; they end with the context."""
     place = stage.place
     setting = msgspec.json.encode(Setting(place.database_url, place.redis_url, place.key_prefix, CALLERS)) + b"\n"
     processes: list[asyncio.subprocess.Process] = []
     try:
-        for _ in range(PROCESSES):
+        for _ in range(count):
             command = (sys.executable, "-m", "adapters.entrypoints.bench.works.callers")
             processes.append(await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE))
         async with asyncio.timeout(_START_S):
