@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from adapters.entrypoints.bench.figures import Report, Spread, Table, groups_of
@@ -73,8 +73,9 @@ def configured(report: Report) -> str:
     return "\n".join(["### How each is set up", "", *lines]) if lines else ""
 
 
-def page(report: Report) -> str:
-    """The whole report."""
+def page(report: Report, pictures: Mapping[str, str] | None = None) -> str:
+    """The whole report, with pictures that are beside it: their captions by the names of their files."""
     groups = [wide(each) if each[0].group else table(each[0]) for each in groups_of(report.tables)]
-    parts = ["# Beside its peers", circumstances(report), READING, asked(report), *groups, configured(report)]
+    shown = [f"![{caption}]({name})" for name, caption in (pictures or {}).items()]
+    parts = ["# Beside its peers", circumstances(report), READING, asked(report), *shown, *groups, configured(report)]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -36,12 +36,13 @@ def _table(found: Table) -> RichTable:
     return table
 
 
-def _wide(columns: Sequence[Table]) -> RichTable:
-    """Tables of one group as columns of one; medians alone, for there is no room for more."""
-    table = RichTable(box=SIMPLE_HEAD, pad_edge=False, title=escape(columns[0].group), title_justify="left", header_style="bold")
-    table.add_column("")
-    for column in columns:
-        table.add_column(f"{column.title},\n{column.unit}", justify="right")
-    for row in columns[0].rows:
-        table.add_row(escape(row.way), *(figure(column.row(row.way).value.median) for column in columns))
+def _wide(group: Sequence[Table]) -> RichTable:
+    """Tables of one group in one, a line each; medians alone, for there is no room for more."""
+    table = RichTable(box=SIMPLE_HEAD, pad_edge=False, title=escape(group[0].group), title_justify="left", header_style="bold")
+    table.add_column("", overflow="fold")
+    ways = [row.way for row in group[0].rows]
+    for way in ways:
+        table.add_column(way, justify="right", overflow="fold")
+    for each in group:
+        table.add_row(f"{escape(each.title)}, {each.unit}", *(figure(each.row(way).value.median) for way in ways))
     return table

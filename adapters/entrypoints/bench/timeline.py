@@ -24,7 +24,6 @@ class Bucket:
     answered_per_s: float
     errors: int
     hits_share: float
-    p50_ms: float | None
     p99_ms: float | None
     longest_ms: float | None
 
@@ -61,7 +60,6 @@ def buckets(calls: Sequence[Call], begin_s: float, end_s: float, bucket_s: float
             answered_per_s=answered[number] / bucket_s,
             errors=errors[number],
             hits_share=sum(call.source in HITS for call in reads) / max(1, len(reads)),
-            p50_ms=quantile_ms(reads, 0.5),
             p99_ms=quantile_ms(reads, 0.99),
             longest_ms=quantile_ms(reads, 1.0),
         )

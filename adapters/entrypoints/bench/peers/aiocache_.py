@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from aiocache import RedisCache, SimpleMemoryCache, cached_stampede
 from aiocache.serializers import PickleSerializer
@@ -86,6 +86,7 @@ class AiocacheRedis(AiocacheMemory):
     )
     documentation = "https://aiocache.aio-libs.org/en/latest/serializers.html#pickleserializer"
     protection = "@cached_stampede(lease=2)"
+    options: ClassVar[dict[str, Any]] = {}
 
     def made(self) -> Any:
         """The cache, as the documentation says."""
@@ -96,5 +97,5 @@ class AiocacheRedis(AiocacheMemory):
             port=at.get("port", 6379),
             db=at.get("db", 0),
             password=at.get("password"),
-            pool_max_size=_CONNECTIONS_MAX,
+            **{"pool_max_size": _CONNECTIONS_MAX, **self.options},
         )

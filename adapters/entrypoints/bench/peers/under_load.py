@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
@@ -111,12 +111,7 @@ class AiocacheAside(AiocacheRedis):
     )
     documentation = "https://aiocache.aio-libs.org/en/latest/decorators.html"
 
-    def made(self) -> Any:
-        """See AiocacheMemory."""
-        cache = super().made()
-        cache.timeout = DEADLINE_S
-        cache.client.connection_pool.max_connections = _CONNECTIONS_MAX
-        return cache
+    options: ClassVar[dict[str, Any]] = {"timeout": DEADLINE_S, "pool_max_size": _CONNECTIONS_MAX}
 
     async def get(self, number: int) -> SessionAnalytics | None:
         """See Peer."""

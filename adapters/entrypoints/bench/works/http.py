@@ -38,7 +38,6 @@ from domain.session import SessionId, TherapySession
 
 _START_S_MAX: Final = 60.0
 _STOP_S_MAX: Final = 20.0
-_ROUNDS_MAX: Final = 9
 _TURN_S_MIN: Final = 0.3
 _THERAPIST: Final = "the-therapist"
 _PATIENT: Final = "P001"
@@ -140,7 +139,8 @@ class Load:
 
 
 @asynccontextmanager
-async def _load() -> AsyncIterator[Load]:
+async def open_load() -> AsyncIterator[Load]:
+    """Starts it, and ends it."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "adapters.entrypoints.bench.http_load", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
@@ -185,15 +185,15 @@ async def http(stage: Stage) -> Findings:
         fastapi_cache = Server(FASTAPI_CACHE, peer, served("fastapi-cache2").as_environment())
         stage.progress.at(0.0, "starting servers")
         await asyncio.gather(*(stack.enter_async_context(server.running()) for server in (ours, with_token, uncached, fastapi_cache)))
-        body, headers = await asyncio.to_thread(_answer_of, ours.port, path)
+        body, headers = await asyncio.to_thread(answer_of, ours.port, path)
         bare = Server(BARE, peer, served("bare", body=body.hex(), headers=tuple(headers.items())).as_environment())
         await stack.enter_async_context(bare.running())
         unchanged = Server(UNCHANGED, (), {}, f"If-None-Match: {headers['etag']}\r\n", "304", port=ours.port, process=ours.process)
         servers = (bare, ours, with_token, unchanged, uncached, fastapi_cache)
-        load = await stack.enter_async_context(_load())
+        load = await stack.enter_async_context(open_load())
         for server in servers:  # Warm.
             await load.measure(server, path, _seconds(stage))
-        rounds = min(stage.pace.rounds, _ROUNDS_MAX)
+        rounds = stage.pace.many_rounds
         for number in range(rounds):
             stage.progress.at(0.2 + 0.8 * number / rounds, f"round {number + 1} of {rounds}")
             for server in servers:
@@ -224,7 +224,7 @@ async def _prepare(stage: Stage) -> SessionId:
     return analytics.session_id
 
 
-def _answer_of(port: int, path: str) -> tuple[bytes, dict[str, str]]:
+def answer_of(port: int, path: str) -> tuple[bytes, dict[str, str]]:
     """The body and the headers of an answer from the process's own copies; without the date, which every server adds."""
     connection = HTTPConnection("127.0.0.1", port, timeout=_STOP_S_MAX)
     wanted = dict(line.split(": ", 1) for line in _ACCEPT.splitlines())

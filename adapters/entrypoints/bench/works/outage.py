@@ -132,8 +132,8 @@ def _reads(calls: Sequence[Call], window: tuple[float, float]) -> list[Call]:
 
 async def outage(stage: Stage) -> Findings:
     """Latency, errors and wrong answers, by who answers."""
-    plan = FULL if stage.pace.name == "full" else QUICK
-    return _found(await runs_of(PEERS, plan, stage), plan)
+    plan = FULL if stage.pace.thorough else QUICK
+    return findings(await runs_of(PEERS, plan, stage), plan)
 
 
 async def runs_of(kinds: Sequence[type[Peer]], plan: Plan, stage: Stage) -> dict[str, list[Run]]:
@@ -236,7 +236,9 @@ async def _until(moment_s: float) -> None:
     await asyncio.sleep(max(0.0, moment_s - time.monotonic()))
 
 
-def _found(runs: dict[str, list[Run]], plan: Plan) -> Findings:
+def findings(runs: dict[str, list[Run]], plan: Plan) -> Findings:
+    """What the runs show."""
+
     def column(name: str, title: str, unit: str, of: Callable[[Run], float], notes: Sequence[str] = ()) -> Table:
         rows = tuple(Row(way, Spread.of([of(run) for run in each])) for way, each in runs.items())
         return Table(f"outage_{name}", title, unit, less_is_better=True, reference=None, rows=rows, notes=tuple(notes), group=_GROUP)
@@ -313,21 +315,23 @@ def _curves(runs: dict[str, list[Run]]) -> tuple[Curves, ...]:
     first = {way: each[0] for way, each in runs.items()}
     moments = next(iter(first.values())).moments
     events = {"frozen": moments.frozen_s, "goes on": moments.resumed_s, "killed": moments.killed_s, "back, empty": moments.back_s}
+    bound_s = Ours.policy.heartbeat_s + Ours.policy.near_trust_s
+    bound = Line(f"the most that {Ours.name} promises", (0.0, moments.end_s - moments.begin_s), (bound_s, bound_s))
     marks = tuple((at_s - moments.begin_s, what) for what, at_s in events.items())
 
-    def curves(name: str, title: str, y_label: str, of: Callable[[Run], Sequence[float | None]]) -> Curves:
+    def curves(name: str, title: str, y_label: str, of: Callable[[Run], Sequence[float | None]], *more: Line) -> Curves:
         lines = []
         for way, run in first.items():
             y = tuple(of(run))
             lines.append(Line(way, tuple(number * BUCKET_S for number in range(len(y))), y))
-        return Curves(name, title, "seconds", y_label, tuple(lines), marks)
+        return Curves(name, title, "seconds", y_label, (*lines, *more), marks)
 
     return (
         curves("outage_latency", "Reads over an outage of Redis", "p99 of reads, ms", lambda run: [each.p99_ms for each in run.timeline()]),
         curves(
             "outage_answered", "Throughput over an outage of Redis", "calls/s", lambda run: [each.answered_per_s for each in run.timeline()]
         ),
-        curves("outage_age", "Staleness over an outage of Redis", "age of the oldest answer, s", _oldest_s),
+        curves("outage_age", "Staleness over an outage of Redis", "age of the oldest answer, s", _oldest_s, bound),
     )
 
 

@@ -69,8 +69,8 @@ class Run:
 
 async def staleness(stage: Stage) -> Findings:
     """Ages, and what is never mended, by who answers."""
-    plan = FULL if stage.pace.name == "full" else QUICK
-    return _found(await runs_of(PEERS, plan, stage.with_prefix("stale")), plan)
+    plan = FULL if stage.pace.thorough else QUICK
+    return findings(await runs_of(PEERS, plan, stage.with_prefix("stale")), plan)
 
 
 async def runs_of(kinds: Sequence[type[Peer]], plan: Plan, stage: Stage) -> dict[str, list[Run]]:
@@ -159,7 +159,9 @@ async def _outdated(reader: Witness, numbers: Sequence[int]) -> int:
     return sum([await reader.is_outdated(number) for number in numbers])
 
 
-def _found(runs: dict[str, list[Run]], plan: Plan) -> Findings:
+def findings(runs: dict[str, list[Run]], plan: Plan) -> Findings:
+    """What the runs show."""
+
     def column(name: str, title: str, unit: str, of: Callable[[Run], float], notes: Sequence[str] = ()) -> Table:
         rows = tuple(Row(way, Spread.of([of(run) for run in each])) for way, each in runs.items())
         return Table(f"staleness_{name}", title, unit, less_is_better=True, reference=None, rows=rows, notes=tuple(notes), group=_GROUP)
