@@ -46,9 +46,9 @@ async def command(
     """The whole command."""
     with extra_needed():
         # Before anything is measured: whoever lacks it should not wait for that.
-        from adapters.entrypoints.bench import catalogue  # noqa: PLC0415 - of an optional extra
-        from adapters.entrypoints.bench import output as written
-    works = chosen(catalogue.WORKS, only)
+        from adapters.entrypoints.bench.catalogue import WORKS  # noqa: PLC0415 - of an optional extra
+        from adapters.entrypoints.bench.output import write  # noqa: PLC0415
+    works = chosen(WORKS, only)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as bar:
         report = await measure(
@@ -60,7 +60,7 @@ async def command(
             bar=bar,
         )
     if output is not None:
-        await asyncio.to_thread(written.write, report, output)
+        await asyncio.to_thread(write, report, output)
     if as_json:
         sys.stdout.buffer.write(to_json(report) + b"\n")
         sys.stdout.buffer.flush()

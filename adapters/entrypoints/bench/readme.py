@@ -22,7 +22,7 @@ PICTURES: Final = ("hits", "throughput", "outage_age")
 
 def block(report: Report) -> str:
     """What stands between the markers, and the markers."""
-    titles = {each.name: each.title for each in (*report.tables, *report.curves)}
+    titles = {each.name: each.title for each in report.tables} | {each.name: each.title for each in report.curves}
     shown = [f"![{titles[name]}](docs/bench/{name}.svg)" for name in PICTURES if name in titles]
     known = [table(each) for each in report.tables if each.name in TABLES]
     parts = [BEGIN, asked(report), *shown, *known, circumstances(report), END]
