@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from adapters.entrypoints.bench import readme
-from adapters.entrypoints.bench.command import catalogue
+from adapters.entrypoints.bench.catalogue import WORKS
 from adapters.entrypoints.bench.figures import from_json
 from adapters.redis_cache.stats import COUNTS, HISTOGRAMS, NEAR_TIMED_EVERY
 from adapters.settings import Settings
@@ -110,7 +110,7 @@ def test_the_readmes_figures_are_those_of_the_run_that_is_kept() -> None:
 
 def test_every_work_of_the_bench_is_documented_and_no_other() -> None:
     page = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8").partition("## What it measures")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == {work.name for work in catalogue()}
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == {work.name for work in WORKS}
 
 
 def test_the_lock_pins_with_hashes_and_names_no_address() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from adapters.entrypoints.bench import command
+from adapters.entrypoints.bench.catalogue import WORKS
 from adapters.entrypoints.bench.figures import from_json
 from domain.errors import InvalidSettings
 
@@ -34,8 +35,8 @@ def test_one_work_is_measured_on_servers_of_its_own_and_written_down(tmp_path: P
 
 def test_a_work_that_there_is_not_is_named_with_those_that_there_are() -> None:
     with pytest.raises(InvalidSettings, match="no work 'speed'; there are hits, misses, writes"):
-        command.chosen(command.catalogue(), ["hits", "speed"])
-    assert [work.name for work in command.chosen(command.catalogue(), ["writes", "hits"])] == ["hits", "writes"]
+        command.chosen(WORKS, ["hits", "speed"])
+    assert [work.name for work in command.chosen(WORKS, ["writes", "hits"])] == ["hits", "writes"]
 
 
 def test_without_the_extra_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,5 +50,5 @@ def test_without_the_extra_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     for name in [name for name in sys.modules if name.startswith("adapters.entrypoints.bench.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", without_cashews)
-    with pytest.raises(InvalidSettings, match=r"pip install 'emg-sessions\[bench\]'"):
-        command.catalogue()
+    with pytest.raises(InvalidSettings, match=r"needs cashews.*pip install 'emg-sessions\[bench\]'"), command.extra_needed():
+        import adapters.entrypoints.bench.catalogue  # noqa: F401

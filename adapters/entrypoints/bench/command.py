@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from adapters.entrypoints.bench.machine import library_versions, this_machine
 from adapters.entrypoints.bench.recorded import documents_of
 from adapters.entrypoints.bench.servers import open_servers
 from adapters.entrypoints.bench.stage import Stage, open_truth
+from adapters.entrypoints.bench.tables import show
 from adapters.entrypoints.console import ExitCode, err
 from adapters.settings import Settings
 from container import Container
@@ -26,7 +28,7 @@ from domain.errors import InvalidSettings
 if TYPE_CHECKING:
     from adapters.entrypoints.bench.stage import Work
 
-_PEERS: Final = {"cashews", "aiocache", "dogpile", "fastapi_cache", "glide"}
+_EXTRA: Final = {"aiocache", "cashews", "dogpile", "fastapi_cache", "glide", "matplotlib"}
 
 
 async def command(
@@ -42,7 +44,11 @@ async def command(
     redis_url: str | None,
 ) -> ExitCode:
     """The whole command."""
-    works = chosen(catalogue(), only)
+    with extra_needed():
+        # Before anything is measured: whoever lacks it should not wait for that.
+        from adapters.entrypoints.bench.catalogue import WORKS  # noqa: PLC0415 - of an optional extra
+        from adapters.entrypoints.bench.output import write  # noqa: PLC0415
+    works = chosen(WORKS, only)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as bar:
         report = await measure(
@@ -54,28 +60,24 @@ async def command(
             bar=bar,
         )
     if output is not None:
-        from adapters.entrypoints.bench.output import write  # noqa: PLC0415 - pictures need a library of their own
-
         await asyncio.to_thread(write, report, output)
     if as_json:
         sys.stdout.buffer.write(to_json(report) + b"\n")
         sys.stdout.buffer.flush()
     else:
-        from adapters.entrypoints.bench.tables import show  # noqa: PLC0415
-
         show(report)
     return ExitCode.OK
 
 
-def catalogue() -> Sequence[Work]:
-    """All works. Raises InvalidSettings where a peer is not installed."""
+@contextmanager
+def extra_needed() -> Iterator[None]:
+    """Around imports: what is missing of the extra is told as InvalidSettings, with the way to get it."""
     try:
-        from adapters.entrypoints.bench.catalogue import WORKS  # noqa: PLC0415 - of an optional extra
+        yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in _PEERS:
-            raise InvalidSettings(f"bench compares with {error.name}, which is not installed: pip install 'emg-sessions[bench]'") from None
+        if (error.name or "").partition(".")[0] in _EXTRA:
+            raise InvalidSettings(f"the bench needs {error.name}, which is not installed: pip install 'emg-sessions[bench]'") from None
         raise
-    return WORKS
 
 
 def chosen(works: Sequence[Work], only: Sequence[str]) -> Sequence[Work]:

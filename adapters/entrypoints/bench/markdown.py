@@ -77,5 +77,5 @@ def page(report: Report, pictures: Mapping[str, str] | None = None) -> str:
     """The whole report, with pictures that are beside it: their captions by the names of their files."""
     groups = [wide(each) if each[0].group else table(each[0]) for each in groups_of(report.tables)]
     shown = [f"![{caption}]({name})" for name, caption in (pictures or {}).items()]
-    parts = ["# Beside its peers", circumstances(report), READING, asked(report), *groups, *shown, configured(report)]
+    parts = ["# Beside its peers", circumstances(report), READING, asked(report), *shown, *groups, configured(report)]
     return "\n\n".join(part for part in parts if part) + "\n"

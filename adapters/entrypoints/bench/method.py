@@ -55,10 +55,10 @@ class Pace:
     """How many sessions there are, where there are many."""
     many_rounds: int
     """Rounds where many ways are timed in many situations."""
-    readers: tuple[int, ...]
-    """Numbers of concurrent readers, fewest first."""
     thorough: bool
     """Whether there is time for situations that are much like others."""
+    readers: tuple[int, ...] = (64, 256)
+    """Numbers of concurrent readers, fewest first."""
 
     @property
     def fewer(self) -> Pace:
@@ -66,8 +66,8 @@ class Pace:
         return replace(self, rounds=self.many_rounds)
 
 
-FULL: Final = Pace("full", rounds=15, turn_s=0.25, calls=500, sessions=10_000, many_rounds=9, readers=(64, 256), thorough=True)
-QUICK: Final = Pace("quick", rounds=5, turn_s=0.03, calls=60, sessions=3_000, many_rounds=3, readers=(64, 256), thorough=False)
+FULL: Final = Pace("full", rounds=15, turn_s=0.25, calls=500, sessions=10_000, many_rounds=9, thorough=True)
+QUICK: Final = Pace("quick", rounds=5, turn_s=0.03, calls=60, sessions=3_000, many_rounds=3, thorough=False)
 
 
 @dataclass(slots=True)

@@ -15,14 +15,17 @@ from domain.errors import InvalidSettings
 
 BEGIN: Final = "<!-- Figures of `make bench`: generated, not to be edited. -->"
 END: Final = "<!-- End of the figures. -->"
-TABLES: Final = ("hits", "readers_64_zipf", "stampede_loads")
-"""What the README shows; docs/bench/report.md has everything."""
+TABLES: Final = ("readers_64_zipf", "stampede_loads")
+PICTURES: Final = ("hits", "throughput", "outage_age")
+"""What the README shows, by the names of tables and curves; docs/bench/report.md has everything."""
 
 
 def block(report: Report) -> str:
     """What stands between the markers, and the markers."""
-    known = [each for each in report.tables if each.name in TABLES]
-    parts = [BEGIN, asked(report), *map(table, known), circumstances(report), END]
+    titles = {each.name: each.title for each in report.tables} | {each.name: each.title for each in report.curves}
+    shown = [f"![{titles[name]}](docs/bench/{name}.svg)" for name in PICTURES if name in titles]
+    known = [table(each) for each in report.tables if each.name in TABLES]
+    parts = [BEGIN, asked(report), *shown, *known, circumstances(report), END]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -105,6 +105,7 @@ def test_the_readmes_block_is_renewed_and_nothing_else() -> None:
     assert renewed.endswith(f"{readme.END}\n\nThe rest.\n")
     assert "old | figures" not in renewed
     assert "02 March 2026" in renewed
+    assert "![A hit](docs/bench/hits.svg)" in renewed
     assert "A miss" not in renewed  # Which is for the report alone.
     assert readme.renewed(renewed, REPORT) == renewed
 
