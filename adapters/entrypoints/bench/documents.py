@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -28,8 +29,9 @@ class Documents:
     facts: tuple[Document, ...]
 
 
+@lru_cache(maxsize=1 << 16)
 def session_id_of(number: int) -> SessionId:
-    """Sessions of a run are numbered: the same number is the same session for everybody."""
+    """Sessions of a run are numbered: the same number is the same session for everybody. Remembered: readers know theirs."""
     return SessionId(UUID(int=(0xE5E5 << 112) | (4 << 76) | (2 << 62) | number))
 
 

@@ -29,7 +29,7 @@ from adapters.postgres import migrations
 from adapters.postgres.engine import PostgresPolicy, asyncpg_url, create_engine
 from domain.errors import InvalidSettings
 
-MEMORY_BYTES: Final = 1 << 30
+MEMORY_BYTES: Final = 2 << 30
 _CONNECT_S: Final = 5.0
 _KEYS_AT_ONCE: Final = 1000
 

@@ -7,6 +7,8 @@ from itertools import accumulate
 from random import Random
 from typing import Final
 
+import redis.asyncio as redis
+
 from adapters.entrypoints.bench.figures import Asked, Curves, Findings, Line, Table
 from adapters.entrypoints.bench.method import Rounds, Way, in_blocks
 from adapters.entrypoints.bench.peers.aiocache_ import AiocacheRedis
@@ -50,6 +52,7 @@ async def readers(stage: Stage) -> Findings:
     found: dict[tuple[str, int], Rounds] = {}
     tables: list[Table] = []
     async with Opening(stage) as opening:
+        evicted = await _evicted(stage)
         peers = await opening.peers(PEERS, sessions)
         ways = [Way(peer.name, peer.read, before=peer.settle) for peer in peers]
         ways += [Way(peer.name_raw, peer.raw, before=peer.settle) for peer in peers if isinstance(peer, RedisPy | OursFar)]
@@ -61,6 +64,9 @@ async def readers(stage: Stage) -> Findings:
             if count in counts:
                 table = rounds.table(f"readers_{name}_{count}", f"{count} readers {title}", reference=_GET, per_second=True)
                 tables.append(table.with_notes(*_NOTES_MANY) if (name, count) == plan[-1][::2] else table)
+        evicted = await _evicted(stage) - evicted
+    if evicted:  # Then some hits were none, and whose is chance.
+        tables[0] = tables[0].with_notes(f"Redis had too little memory and evicted {evicted:,} keys meanwhile: do not trust these figures.")
     fresh = found[asked].times_as_fast(OursFresh.name, _GET)
     fresh_text = f"{counts[0]} readers of different sessions, FRESH, beside redis-py GETs without decoding"
     return Findings(
@@ -84,6 +90,12 @@ def chosen(how: str, sessions: Sequence[int], count: int, rng: Random) -> list[l
             weights = list(accumulate(1 / rank for rank in range(1, len(sessions) + 1)))
             return [rng.choices(sessions, cum_weights=weights, k=_READS_PLANNED) for _ in range(count)]
     raise ValueError(how)
+
+
+async def _evicted(stage: Stage) -> int:
+    """How many keys the server has pushed out so far."""
+    async with redis.Redis.from_url(stage.place.redis_url) as client:
+        return int((await client.info("stats"))["evicted_keys"])
 
 
 def _curves(found: dict[int, Rounds], title: str) -> Curves:
