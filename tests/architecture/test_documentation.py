@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from adapters.entrypoints.bench import readme
+from adapters.entrypoints.bench.catalogue import WORKS
+from adapters.entrypoints.bench.figures import from_json
 from adapters.redis_cache.stats import COUNTS, HISTOGRAMS, NEAR_TIMED_EVERY
 from adapters.settings import Settings
 
@@ -73,6 +76,7 @@ def documented_commands() -> list[list[str]]:
         "warm",
         "inspect",
         "invalidate",
+        "bench",
     }
     return [list(command) for command in sorted({tuple(word for word in found if word in names) for found in words}) if command]
 
@@ -97,6 +101,16 @@ def test_the_readme_spells_out_what_make_does() -> None:
     for words in ("--require-hashes", "--no-deps --no-build-isolation", "requirements.lock", "emg-sessions demo", "pytest -n auto"):
         assert words in readme
         assert words in makefile
+
+
+def test_the_readmes_figures_are_those_of_the_run_that_is_kept() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.renewed(text, from_json((ROOT / "docs/bench/report.json").read_bytes())) == text
+
+
+def test_every_work_of_the_bench_is_documented_and_no_other() -> None:
+    page = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8").partition("## What it measures")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == {work.name for work in WORKS}
 
 
 def test_the_lock_pins_with_hashes_and_names_no_address() -> None:

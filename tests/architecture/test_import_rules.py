@@ -26,8 +26,12 @@ VIOLATIONS = [
     ("driven adapters do not know services", "adapters/memory/session_registry.py", "import services.therapy_session_processor"),
     ("the domain and the services are free of frameworks", "domain/analytics.py", "import msgspec"),
     ("the domain and the services are free of frameworks", "services/therapy_session_processor.py", "import adapters.memory"),
-    ("redis is known to the cache alone", "adapters/postgres/engine.py", "import redis"),
-    ("sqlalchemy and asyncpg are known to the postgres adapter alone", "adapters/redis_cache/keys.py", "import sqlalchemy"),
+    ("redis is known to the cache and to the bench alone", "adapters/postgres/engine.py", "import redis"),
+    (
+        "sqlalchemy and asyncpg are known to the postgres adapter and the bench alone",
+        "adapters/redis_cache/keys.py",
+        "import sqlalchemy",
+    ),
     ("what the web is made of is known to the HTTP surface and to what starts it", "adapters/memory/session_registry.py", "import fastapi"),
     ("what the web is made of is known to the HTTP surface and to what starts it", "adapters/redis_cache/keys.py", "import jwt"),
     ("the HTTP surface knows the document, and no other adapter", "adapters/http/sessions.py", "import adapters.memory"),
@@ -44,6 +48,10 @@ VIOLATIONS = [
     ("limits is known to the rate limits alone", "adapters/memory/session_registry.py", "import limits"),
     ("opentelemetry is known to the traces alone", "adapters/queue/jobs.py", "import opentelemetry"),
     ("what parses uploads is known to the HTTP surface alone", "adapters/recordings/keys.py", "import streaming_form_data"),
+    ("the peers, and what draws pictures, are known to the bench alone", "adapters/redis_cache/near.py", "import cashews"),
+    ("the peers, and what draws pictures, are known to the bench alone", "adapters/entrypoints/show.py", "import glide"),
+    ("the peers, and what draws pictures, are known to the bench alone", "adapters/entrypoints/plot.py", "import matplotlib"),
+    ("the bench is started by its command alone", "adapters/entrypoints/demo.py", "import adapters.entrypoints.bench.method"),
     ("ezc3d is known to the c3d adapter alone", "adapters/memory/session_registry.py", "import ezc3d"),
 ]
 
