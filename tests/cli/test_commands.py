@@ -225,8 +225,8 @@ def test_a_database_that_is_not_there_is_said_in_one_line(command: Command) -> N
     assert "secret-word" not in shown.err
 
 
-def test_a_database_without_our_tables_names_the_command(tmp_path: Path, fresh_database_url: str, redis_url: str) -> None:
-    url = fresh_database_url.replace("postgresql+asyncpg", "postgresql")
+def test_a_database_without_our_tables_names_the_command(tmp_path: Path, empty_database_url: str, redis_url: str) -> None:
+    url = empty_database_url.replace("postgresql+asyncpg", "postgresql")
     run = emg_sessions(tmp_path, {"DATABASE_URL": url, "REDIS_URL": redis_url})
     shown = run("show", UNKNOWN)
     assert shown.code == STORAGE
