@@ -19,6 +19,8 @@ from domain.errors import AnalysisFailed
 from domain.ports import Workers
 
 _NICENESS: Final = 10
+# What an analysis imports, at its beginning or at its first use.
+_PRELOADED: Final = ("domain.emg.analysis", "scipy.signal", "services.therapy_session_processor", "adapters.c3d.reader", "ezc3d")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -91,7 +93,7 @@ def _context() -> Any:
     # Never fork: the parent has threads and an event loop. A fork server imports once and forks clean children.
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = _ForkServer()
-        context.set_forkserver_preload(["domain.emg.analysis", "services.therapy_session_processor", "adapters.c3d.reader", "ezc3d"])
+        context.set_forkserver_preload(list(_PRELOADED))
         return context
     return multiprocessing.get_context("spawn")
 

@@ -248,10 +248,11 @@ def run_sql(url: str, sql: str) -> Any:
 
 
 @contextmanager
-def new_database(admin_url: str) -> Iterator[str]:
-    """Make an empty database of a random name, give its URL, and drop it afterwards, whoever is still connected."""
+def new_database(admin_url: str, *, template: str | None = None) -> Iterator[str]:
+    """Make a database of a random name, empty or a copy of another, give its URL, and drop it afterwards, whoever is still connected."""
     name = f"test_{secrets.token_hex(6)}"
-    run_sql(admin_url, f"CREATE DATABASE {name}")
+    copied = "" if template is None else f" TEMPLATE {make_url(template).database}"
+    run_sql(admin_url, f"CREATE DATABASE {name}{copied}")
     try:
         yield make_url(admin_url).set(database=name).render_as_string(hide_password=False)
     finally:

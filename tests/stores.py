@@ -20,6 +20,21 @@ from tests.topologies import Cluster
 __all__ = ["closed_port", "cluster", "engine", "fresh_engine", "queue_connections"]
 
 
+def upgrade(database_url: str) -> None:
+    """Gives a database all tables, and leaves no connection to it; from any thread, whatever event loop it may be running."""
+
+    async def run() -> None:
+        engine = create_engine(database_url, PostgresPolicy())
+        try:
+            await migrations.upgrade(engine)
+        finally:
+            await engine.dispose()
+        await schema.upgrade(QueueConnections(database_url=database_url))
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(run())).result()
+
+
 @pytest.fixture(scope="session")
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """An engine on this worker's database, with the tables. Other tests leave their sessions there."""
@@ -36,18 +51,15 @@ async def fresh_engine(fresh_database_url: str) -> AsyncIterator[AsyncEngine]:
     """An engine on a database of the test's own, with the tables."""
     engine = create_engine(fresh_database_url, PostgresPolicy())
     try:
-        await migrations.upgrade(engine)
         yield engine
     finally:
         await engine.dispose()
 
 
 @pytest.fixture
-async def queue_connections(fresh_engine: AsyncEngine, fresh_database_url: str) -> QueueConnections:
+def queue_connections(fresh_database_url: str) -> QueueConnections:
     """For workers on a database of the test's own, with the queue's tables."""
-    connections = QueueConnections(database_url=fresh_database_url)
-    await schema.upgrade(connections)
-    return connections
+    return QueueConnections(database_url=fresh_database_url)
 
 
 @pytest.fixture(scope="session")

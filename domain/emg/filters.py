@@ -6,9 +6,10 @@ from functools import lru_cache
 from typing import Final, Literal, cast
 
 import numpy as np
-from scipy import signal
 
 from domain.emg.recording import Signal
+
+# scipy.signal is imported where it is used: it takes a second to import, and most commands and services filter nothing.
 
 Kind = Literal["highpass", "lowpass"]
 
@@ -27,6 +28,8 @@ def zero_phase_butterworth(x: Signal, sampling_rate_hz: float, *, kind: Kind, cu
     the envelope's maximum, but where the envelope crosses zero that is more than 1e-9 of the value itself; at 10 of 10 000 Hz the
     polynomial is worse by far.
     """
+    from scipy import signal  # noqa: PLC0415
+
     if (2 * cutoff_hz / sampling_rate_hz) ** order >= _CONDITION_MIN:
         b, a = _polynomials(order, cutoff_hz, kind, sampling_rate_hz)
         return signal.filtfilt(b, a, x, padtype="odd", padlen=padding_samples)
@@ -37,11 +40,15 @@ def zero_phase_butterworth(x: Signal, sampling_rate_hz: float, *, kind: Kind, cu
 # Kept, because a batch of recordings asks for the same two filters again and again.
 @lru_cache(maxsize=32)
 def _polynomials(order: int, cutoff_hz: float, kind: Kind, sampling_rate_hz: float) -> tuple[Signal, Signal]:
+    from scipy import signal  # noqa: PLC0415
+
     return cast(tuple[Signal, Signal], signal.butter(order, cutoff_hz, btype=kind, fs=sampling_rate_hz, output="ba"))
 
 
 @lru_cache(maxsize=32)
 def _sections(order: int, cutoff_hz: float, kind: Kind, sampling_rate_hz: float) -> Signal:
+    from scipy import signal  # noqa: PLC0415
+
     return cast(Signal, signal.butter(order, cutoff_hz, btype=kind, fs=sampling_rate_hz, output="sos"))
 
 

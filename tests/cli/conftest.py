@@ -51,9 +51,7 @@ def emg_sessions(folder: Path, environment: dict[str, str]) -> Command:
 def command(tmp_path: Path, fresh_database_url: str, redis_url: str, redis_prefix: str) -> Command:
     """`emg-sessions` on the test servers, with a database and a key prefix of its own, the schema in place."""
     url = fresh_database_url.replace("postgresql+asyncpg", "postgresql")
-    run = emg_sessions(tmp_path, {"DATABASE_URL": url, "REDIS_URL": redis_url, "REDIS_KEY_PREFIX": redis_prefix})
-    assert run("db", "upgrade").code == 0
-    return run
+    return emg_sessions(tmp_path, {"DATABASE_URL": url, "REDIS_URL": redis_url, "REDIS_KEY_PREFIX": redis_prefix})
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +32,6 @@ def settings(fresh_database_url: str, redis_url: str, redis_prefix: str, tmp_pat
     monkeypatch.chdir(tmp_path)  # No .env of ours is read there.
     for name, value in {"DATABASE_URL": url, "REDIS_URL": redis_url, "REDIS_KEY_PREFIX": redis_prefix}.items():
         monkeypatch.setenv(name, value)
-    subprocess.run([Path(sys.executable).with_name("emg-sessions"), "db", "upgrade"], check=True, capture_output=True, timeout=60)
     return load_settings()
 
 

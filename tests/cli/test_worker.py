@@ -18,8 +18,8 @@ def test_a_database_that_is_not_there_ends_it_in_one_line(command: Command) -> N
     assert "secret-word" not in ended.err
 
 
-def test_a_database_without_the_queue_names_the_command(tmp_path: Path, fresh_database_url: str, redis_url: str) -> None:
-    run = emg_sessions(tmp_path, {"DATABASE_URL": fresh_database_url, "REDIS_URL": redis_url})
+def test_a_database_without_the_queue_names_the_command(tmp_path: Path, empty_database_url: str, redis_url: str) -> None:
+    run = emg_sessions(tmp_path, {"DATABASE_URL": empty_database_url, "REDIS_URL": redis_url})
     ended = run("worker")
     assert ended.code == STORAGE
     assert "emg-sessions db upgrade" in ended.err

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from adapters.settings import Settings, load_settings
-from container import resolve, running, upgrade_schema
 from tests.http.serving import JWT_SECRET, WEBHOOK_SECRET, Served, served
 from tests.stores import closed_port
 
@@ -18,7 +17,7 @@ MakeSettings = Callable[..., Settings]
 
 
 @pytest.fixture
-async def settings_for(fresh_database_url: str, redis_url: str, redis_prefix: str, tmp_path: Path) -> MakeSettings:
+def settings_for(fresh_database_url: str, redis_url: str, redis_prefix: str, tmp_path: Path) -> MakeSettings:
     """Settings on a database of the test's own, with the schema in place, and on the run's Redis."""
 
     def make(**changes: object) -> Settings:
@@ -36,8 +35,6 @@ async def settings_for(fresh_database_url: str, redis_url: str, redis_prefix: st
         }
         return load_settings(**given | changes)
 
-    async with running(make()) as app:
-        await upgrade_schema(await resolve(app.engine), make())
     return make
 
 

@@ -535,9 +535,9 @@ def test_own_postgres_keeps_its_rows_when_killed(own_postgres: OwnServer) -> Non
     assert remembered(own_postgres.url) == 42
 
 
-def test_every_database_is_empty_and_apart(database_url: str, fresh_database_url: str) -> None:
-    assert database_url != fresh_database_url
-    assert run_sql(fresh_database_url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
+def test_every_database_is_empty_and_apart(database_url: str, empty_database_url: str) -> None:
+    assert database_url != empty_database_url
+    assert run_sql(empty_database_url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
 
 
 def test_key_prefixes_lead_to_a_server_that_answers(redis_url: str, redis_prefix: str) -> None:

@@ -115,6 +115,8 @@ class ProcessBounds:
     failovers: int = 0
     coalescing: bool = True
     near_copy: bool = True
+    reductions: bool = True
+    """Take states as one that differ only in what makes no difference any more. Off where a trace is to be told."""
 
     def __str__(self) -> str:
         parts = [f"{self.writes} writes", f"T={self.bound_ticks}", f"{self.losses} losses", f"{self.failovers} failovers"]
@@ -133,14 +135,15 @@ class CachingProcess:
 
     def start(self) -> State:
         """Nothing anywhere."""
-        nothing: frozenset[tuple[int, bool]] = frozenset()
+        none: frozenset[tuple[int, bool]] = frozenset()
         bounds = self.bounds
-        return State(Redis(), None, Truth((), ()), nothing, frozenset(), 0, 0, None, None, Load(), None, bounds.losses, bounds.failovers)
+        nothing = State(Redis(), None, Truth((), ()), none, frozenset(), 0, 0, None, None, Load(), None, bounds.losses, bounds.failovers)
+        return self.canonical(nothing)
 
     def steps(self, state: State) -> Iterator[Step[State]]:
         """Everything that may happen next, in canonical form."""
         for action, after, broken in self._everything(state):
-            yield action, after if after.redis is state.redis and after.replica is state.replica else _canonical(after), broken
+            yield action, after if after is state else self.canonical(after), broken
 
     def _everything(self, state: State) -> Iterator[Step[State]]:
         yield from self._writers(state)
@@ -210,17 +213,19 @@ class CachingProcess:
         heartbeat, load = state.redis.heartbeat, state.load
         if load.about_to == REST and heartbeat is not None:
             yield ("A read misses and begins a load",), state._replace(load=Load(ACQUIRE, heartbeat.epoch)), ""
-        elif self.bounds.coalescing and self._may_be_joined(load, heartbeat) and state.joiner is None:
-            joiner = Joiner(state.acknowledged, state.truth.committed_before(self._t))
-            yield ("Another read misses and joins the load",), state._replace(joiner=joiner), ""
+        elif self._may_be_joined(load, heartbeat) and state.joiner is None:
+            yield ("Another read misses and joins the load",), self._joined(state), ""
 
     def _may_be_joined(self, load: Load, heartbeat: Heartbeat | None) -> bool:
         last = FILL if self.rules.joins_until == "fill sent" else ANSWER
-        if not REST < load.about_to <= last:
+        if not self.bounds.coalescing or not REST < load.about_to <= last:
             return False
         if self.rules.joins_loads == "young":
             return load.loaded.age <= self._t
         return self.rules.joins_loads == "of any age" or heartbeat is not None
+
+    def _joined(self, state: State) -> State:
+        return state._replace(joiner=Joiner(state.acknowledged, state.truth.committed_before(self._t)))
 
     def _check_near_copy(self, state: State, near: Copy) -> Iterator[Step[State]]:
         entry = scripts.look_up(state.redis, PROTOCOL) if self.rules.near_copy_checked_by == "heartbeat and version" else state.redis.entry
@@ -327,6 +332,44 @@ class CachingProcess:
             after = state._replace(redis=state.replica, replica=None, failovers_left=state.failovers_left - 1, joiner=joiner)
             yield ("Failover to the replica",), after._replace(acknowledged=0, received=0, unreceived=frozenset()), ""
 
+    # ------------------------------------------------------------------------------------------------------- fewer names for the same state
+
+    def canonical(self, state: State) -> State:
+        """The one that stands for all that are taken as one with it."""
+        if self.bounds.reductions:
+            state = self._with_load_begun(_without_holders_gone(state))
+            state = self._without_old_copies(state)
+            state = self._with_what_is_owed(state)
+        return _with_epochs_renamed(state)
+
+    def _with_load_begun(self, state: State) -> State:
+        """A load that has only just begun may begin again, and one may begin at any time: no need of both."""
+        heartbeat = state.redis.heartbeat
+        if state.load.about_to == REST and heartbeat is not None:
+            state = state._replace(load=Load(ACQUIRE, heartbeat.epoch))
+        # Of all who may join, the promises owe most to the last.
+        return self._joined(state) if self._may_be_joined(state.load, heartbeat) else state
+
+    def _without_old_copies(self, state: State) -> State:
+        """Nobody takes a copy that is too old or outdated; and to check it tells no more than to look the entry up."""
+        near, reply, trusted = state.near, state.reply, self.bounds.near_trust_ticks
+        if self.rules.near_copy_checked_by == "heartbeat and version":
+            if near is not None and near.age > trusted:
+                state = state._replace(near=None)
+            if reply is not None and (reply.outdated or (reply.age > trusted and self.rules.trust_dates_from == "request")):
+                state = state._replace(reply=None)
+        return state
+
+    def _with_what_is_owed(self, state: State) -> State:
+        """A receipt promises nothing that the bound does not."""
+        if state.acknowledged and state.acknowledged <= state.truth.committed_before(self._t):
+            state = state._replace(acknowledged=0)
+        if state.received and state.received <= state.truth.committed_before(self._t + self.bounds.near_trust_ticks):
+            state = state._replace(received=0)
+        if state.joiner is not None and state.joiner.fresh and state.joiner.fresh <= state.joiner.bounded:
+            state = state._replace(joiner=state.joiner._replace(fresh=0))
+        return state
+
 
 def _after_pass(state: State, bound_ticks: int) -> Redis:
     """MARK, snapshot and APPLY at one moment."""
@@ -351,7 +394,17 @@ def _without_load(state: State) -> State:
     return state._replace(redis=redis, replica=replica, load=Load(), joiner=None)
 
 
-def _canonical(state: State) -> State:
+def _without_holders_gone(state: State) -> State:
+    """A lease whose holder is gone keeps others from it until it ends. So does one that nobody asks for meanwhile: no need of both."""
+    redis, replica = state.redis, state.replica
+    if redis.lease == SOMEBODY_GONE:
+        state = state._replace(redis=redis._replace(lease=NOBODY))
+    if replica is not None and replica.lease == SOMEBODY_GONE:
+        state = state._replace(replica=replica._replace(lease=NOBODY))
+    return state
+
+
+def _with_epochs_renamed(state: State) -> State:
     names = live_epochs((state.redis, state.replica))
     redis = renamed(state.redis, names)
     replica = None if state.replica is None else renamed(state.replica, names)

@@ -103,7 +103,8 @@ class Bounds:
     failovers: int = 0
     """How often a prefix of history takes the place of the present."""
     reductions: bool = True
-    """Take states as one that differ only in who is who, or in what actors do who have lost already. Off where a trace is to be told."""
+    """Take states as one that differ only in who is who, in what actors do who have lost already, or in whether somebody has begun who may
+    begin at any time. Off where a trace is to be told."""
 
     def __str__(self) -> str:
         parts = [f"{self.writes} writes", f"{self.readers} readers", f"{self.relays} relays", f"T={self.bound_ticks}"]
@@ -123,14 +124,13 @@ class CoherenceProtocol:
     def start(self) -> State:
         """An empty Redis, an empty table, nobody doing anything."""
         readers, relays = (Reader(),) * self.bounds.readers, (Relay(),) * self.bounds.relays
-        return State(Redis(), None, Truth((), ()), frozenset(), 0, readers, relays, self.bounds.losses, self.bounds.failovers)
+        nothing = State(Redis(), None, Truth((), ()), frozenset(), 0, readers, relays, self.bounds.losses, self.bounds.failovers)
+        return self.canonical(nothing)
 
     def steps(self, state: State) -> Iterator[Step[State]]:
         """Everything that may happen next, in canonical form."""
         for action, after, broken in self._everything(state):
-            # Nobody lost and no epoch ended where Redis and the relays are as they were: most of the time saved is here.
-            as_before = after.redis is state.redis and after.copy is state.copy and after.relays is state.relays
-            yield action, self._sorted(after) if as_before else self._canonical(after), broken
+            yield action, after if after is state else self.canonical(after), broken
 
     def _everything(self, state: State) -> Iterator[Step[State]]:
         yield from self._writers(state)
@@ -158,12 +158,15 @@ class CoherenceProtocol:
             how = "invalidates" if self.rules.writer_sends == "invalidation" else "stores it"
             yield ("The writer of content {} " + how + " and has its receipt", content), self._told_redis(state, content), ""
         latest = truth.latest
-        if self.bounds.retries and latest and latest not in self.bounds.deletes:
+        if self._may_be_saved_again(latest):
             if self.rules.unchanged_save_invalidates:
                 after = state._replace(unsent=state.unsent | {latest})
             else:
                 after = state._replace(acknowledged=latest)
             yield ("Content {} is saved once more, which changes nothing", latest), after, ""
+
+    def _may_be_saved_again(self, content: int) -> bool:
+        return self.bounds.retries and content > 0 and content not in self.bounds.deletes
 
     def _told_redis(self, state: State, content: int) -> State:
         redis, rules = state.redis, self.rules
@@ -178,8 +181,9 @@ class CoherenceProtocol:
 
     def _reader(self, state: State, who: int) -> Iterator[Step[State]]:
         redis, reader = state.redis, state.readers[who]
-        if reader.about_to == LOOK_UP:
+        if reader.about_to == LOOK_UP or (self.bounds.reductions and reader.about_to == ACQUIRE and _is_of_now(reader, redis)):
             yield from self._look_up(state, who)
+        if reader.about_to == LOOK_UP:
             return
         if reader.about_to == ACQUIRE:
             granted = scripts.acquire(redis, token=who + 1)
@@ -320,19 +324,35 @@ class CoherenceProtocol:
 
     # ------------------------------------------------------------------------------------------------------- fewer names for the same state
 
-    def _canonical(self, state: State) -> State:
+    def canonical(self, state: State) -> State:
+        """The one that stands for all that are taken as one with it."""
         if self.bounds.reductions:
             state = _without_losers(state, self.rules)
-        if self.rules.lost_position_begins_epoch and self.rules.readers_compare_epochs:
+            state = _without_holders_gone(state)
+            state = self._with_everybody_ready(state)
+            if state.acknowledged and state.acknowledged <= state.truth.committed_before(self._t):
+                state = state._replace(acknowledged=0)
+        if _tells_epochs_apart(self.rules):
             state = _with_epochs_renamed(state)
-        return self._sorted(state)
-
-    def _sorted(self, state: State) -> State:
         if self.bounds.reductions:
             if len(state.readers) > 1:
                 state = _with_readers_sorted(state)
             if len(state.relays) > 1:
                 state = _with_relays_sorted(state)
+        return state
+
+    def _with_everybody_ready(self, state: State) -> State:
+        """Who is idle may begin at any time, and who has only just begun may begin again: no need of both."""
+        redis, latest = state.redis, state.truth.latest
+        if redis.heartbeat is not None and any(reader.about_to == LOOK_UP for reader in state.readers):
+            begun = Reader(ACQUIRE, redis.heartbeat.epoch)
+            state = state._replace(readers=tuple([begun if reader.about_to == LOOK_UP else reader for reader in state.readers]))
+        if len(state.relays) == 1 and state.relays[0].about_to == MARK:
+            # Of two, one that marks ends the other's pass.
+            (relay,) = state.relays
+            state = state._replace(redis=redis._replace(mark=1), relays=(relay._replace(about_to=SNAPSHOT, since=redis.position),))
+        if self._may_be_saved_again(latest) and self.rules.unchanged_save_invalidates and latest not in state.unsent:
+            state = state._replace(unsent=state.unsent | {latest})
         return state
 
 
@@ -397,18 +417,55 @@ def _moved(position: Position | None, names: Names) -> Position | None:
 
 
 def _without_losers(state: State, rules: Rules) -> State:
-    """Whose token or nonce is nowhere any more will be refused: that read or pass may as well end now."""
-    redis, copy = state.redis, state.copy
-    if rules.fill_needs == "token":
-        for who, reader in enumerate(state.readers):
-            holds_token = redis.lease == who + 1 or (copy is not None and copy.lease == who + 1)
-            if reader.about_to > ACQUIRE and not holds_token:
-                state = state._replace(readers=_with(state.readers, who, Reader()))
-    if rules.apply_checks_nonce:
-        for who, relay in enumerate(state.relays):
-            if relay.about_to != MARK and redis.mark != who + 1 and (copy is None or copy.mark != who + 1):
-                state = state._replace(relays=_with(state.relays, who, Relay()))
+    """Whose nonce, position, token or epoch is nowhere any more is refused, or not believed: that pass or read may as well end now."""
+    for who, relay in enumerate(state.relays):
+        if relay.about_to != MARK and (_has_lost_mark(state, who, rules) or _has_lost_position(state, relay, rules)):
+            ended = _forget_nonce(state, who)
+            state = ended._replace(relays=_with(ended.relays, who, Relay(own=relay.own)))
+    epochs_end = rules.entry_epoch_of == "look-up" and _tells_epochs_apart(rules)
+    for who, reader in enumerate(state.readers):
+        # What is filled under an epoch that ended is as if entry and lease had been evicted, which may happen anyway.
+        if reader.about_to != LOOK_UP and (
+            (rules.fill_needs == "token" and reader.about_to != ACQUIRE and not _holds_token(state, who))
+            or (epochs_end and not _is_of_now(reader, state.redis) and reader.epoch not in _names(state))
+        ):
+            state = _done_reading(state, who)
     return state
+
+
+def _tells_epochs_apart(rules: Rules) -> bool:
+    return rules.lost_position_begins_epoch and rules.readers_compare_epochs
+
+
+def _holds_token(state: State, who: int) -> bool:
+    return state.redis.lease == who + 1 or (state.copy is not None and state.copy.lease == who + 1)
+
+
+def _has_lost_mark(state: State, who: int, rules: Rules) -> bool:
+    redis, copy = state.redis, state.copy
+    return rules.apply_checks_nonce and redis.mark != who + 1 and (copy is None or copy.mark != who + 1)
+
+
+def _has_lost_position(state: State, relay: Relay, rules: Rules) -> bool:
+    """No position comes back but with the copy. That there is none comes back with a loss."""
+    if not rules.apply_checks_position or rules.position_kept_in != "redis" or (relay.since is None and state.losses_left):
+        return False
+    return state.redis.position != relay.since and (state.copy is None or state.copy.position != relay.since)
+
+
+def _without_holders_gone(state: State) -> State:
+    """A lease whose holder is gone keeps others from it until it ends. So does one that nobody asks for meanwhile: no need of both."""
+    redis, copy = state.redis, state.copy
+    if redis.lease == SOMEBODY_GONE:
+        state = state._replace(redis=redis._replace(lease=NOBODY))
+    if copy is not None and copy.lease == SOMEBODY_GONE:
+        state = state._replace(copy=copy._replace(lease=NOBODY))
+    return state
+
+
+def _is_of_now(reader: Reader, redis: Redis) -> bool:
+    """Whether it would see the same epoch if it looked up now."""
+    return redis.heartbeat is not None and redis.heartbeat.epoch == reader.epoch
 
 
 def _with_readers_sorted(state: State) -> State:

@@ -6,7 +6,7 @@ read the ways.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import pytest
@@ -77,8 +77,15 @@ def test_without_this_ingredient_a_promise_breaks(mutant: Mutant) -> None:
     trace = explore(CoherenceProtocol(mutant.bounds(mutant.needs), mutant.rules)).counterexample
     _expect(trace, mutant.breaks, mutant.steps)
     if mutant.needs != "none":
-        seen = explore(CoherenceProtocol(mutant.bounds("none"), mutant.rules))
+        seen = explore(CoherenceProtocol(replace(mutant.bounds("none"), reductions=True), mutant.rules))
         assert seen.counterexample is None, "it takes less than it is said to need"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS.keys())
+def test_taking_states_as_one_hides_no_broken_promise(mutant: Mutant) -> None:
+    reduced = explore(CoherenceProtocol(replace(mutant.bounds(mutant.needs), reductions=True), mutant.rules)).counterexample
+    assert reduced is not None
+    assert reduced.broken == mutant.breaks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +126,12 @@ PROCESS_MUTANTS = {
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mutant", PROCESS_MUTANTS.values(), ids=PROCESS_MUTANTS.keys())
 def test_without_this_care_in_the_process_a_promise_breaks(mutant: ProcessMutant) -> None:
-    bounds = ProcessBounds(writes=1, failovers=mutant.failovers, near_copy=not mutant.joins, coalescing=mutant.joins)
+    bounds = ProcessBounds(writes=1, failovers=mutant.failovers, near_copy=not mutant.joins, coalescing=mutant.joins, reductions=False)
     trace = explore(CachingProcess(bounds, mutant.rules)).counterexample
     _expect(trace, mutant.breaks, mutant.steps)
+    reduced = explore(CachingProcess(replace(bounds, reductions=True), mutant.rules)).counterexample
+    assert reduced is not None, "taking states as one hides it"
+    assert reduced.broken == mutant.breaks
 
 
 @pytest.mark.timeout(600)

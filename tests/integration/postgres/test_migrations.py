@@ -32,9 +32,9 @@ def revisions() -> list[str]:
 
 
 @pytest.fixture
-async def empty(fresh_database_url: str) -> AsyncIterator[AsyncEngine]:
+async def empty(empty_database_url: str) -> AsyncIterator[AsyncEngine]:
     """An engine on a database without tables."""
-    engine = create_engine(fresh_database_url, PostgresPolicy())
+    engine = create_engine(empty_database_url, PostgresPolicy())
     yield engine
     await engine.dispose()
 
@@ -76,12 +76,19 @@ async def test_the_head_known_to_the_program_is_alembics() -> None:
     assert revisions()[-1] == migrations.HEAD
 
 
+@pytest.fixture
+async def upgraded(empty: AsyncEngine) -> AsyncEngine:
+    """An engine on a database with the program's tables, and without the queue's."""
+    await migrations.upgrade(empty)
+    return empty
+
+
 async def test_an_upgrade_with_nothing_to_do_does_nothing(fresh_engine: AsyncEngine) -> None:
     assert await migrations.upgrade(fresh_engine) == (migrations.HEAD, migrations.HEAD)
 
 
-async def test_upgrades_at_once_take_turns(empty: AsyncEngine, fresh_database_url: str) -> None:
-    other = create_engine(fresh_database_url, PostgresPolicy())
+async def test_upgrades_at_once_take_turns(empty: AsyncEngine, empty_database_url: str) -> None:
+    other = create_engine(empty_database_url, PostgresPolicy())
     try:
         moves = await asyncio.gather(*(migrations.upgrade(engine) for engine in (empty, other, empty, other)))
         assert [after for _, after in moves] == [migrations.HEAD] * 4
@@ -103,7 +110,7 @@ async def test_an_upgrade_that_was_interrupted_leaves_nothing(empty: AsyncEngine
     assert (await migrations.upgrade(empty))[1] == migrations.HEAD
 
 
-async def test_the_tables_in_core_are_the_migrated_ones_by_alembics_comparison(fresh_engine: AsyncEngine) -> None:
+async def test_the_tables_in_core_are_the_migrated_ones_by_alembics_comparison(upgraded: AsyncEngine) -> None:
     def differences(connection: sa.Connection) -> list[Any]:
         # SQLAlchemy knows no xid8, and says so while it reads the tables; the next test compares by PostgreSQL's own words.
         connection.dialect.ischema_names["xid8"] = Xid8  # type: ignore[attr-defined]
@@ -111,11 +118,11 @@ async def test_the_tables_in_core_are_the_migrated_ones_by_alembics_comparison(f
         found: list[Any] = compare_metadata(context, metadata)
         return found
 
-    async with fresh_engine.connect() as connection:
+    async with upgraded.connect() as connection:
         assert await connection.run_sync(differences) == []
 
 
-async def test_the_tables_in_core_are_the_migrated_ones_column_by_column(postgres_server: str, fresh_engine: AsyncEngine) -> None:
+async def test_the_tables_in_core_are_the_migrated_ones_column_by_column(postgres_server: str, upgraded: AsyncEngine) -> None:
     """PostgreSQL's own description of both: types, nullability, defaults, generation expressions, indexes and constraints."""
 
     async def described(engine: AsyncEngine) -> set[tuple[object, ...]]:
@@ -139,7 +146,7 @@ async def test_the_tables_in_core_are_the_migrated_ones_column_by_column(postgre
             told = [*columns, *indexes, *constraints]
             return {tuple(row) for row in told if not str(row[0]).startswith("alembic_version") and "alembic_version" not in str(row[0])}
 
-    async with fresh_engine.connect() as connection:
+    async with upgraded.connect() as connection:
         functions = [
             (await connection.execute(sa.text("SELECT pg_get_functiondef(CAST(:name AS regproc))"), {"name": name})).scalar_one()
             for name in ("iso_timestamp", "iso_timestamptz")
@@ -151,6 +158,6 @@ async def test_the_tables_in_core_are_the_migrated_ones_column_by_column(postgre
                 for function in functions:
                     await connection.exec_driver_sql(function)
                 await connection.run_sync(metadata.create_all)
-            assert await described(by_core) == await described(fresh_engine)
+            assert await described(by_core) == await described(upgraded)
         finally:
             await by_core.dispose()

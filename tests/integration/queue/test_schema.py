@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psycopg
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres import migrations
+from adapters.postgres.engine import PostgresPolicy, create_engine
 from adapters.postgres.submissions import PostgresSubmissions
 from adapters.queue import schema
 from adapters.queue.connections import QueueConnections
@@ -30,8 +32,17 @@ async def scalar(connections: QueueConnections, sql: str) -> object:
     return row[0]
 
 
-async def test_a_fresh_database_gets_the_whole_schema_once(fresh_database_url: str) -> None:
-    connections = QueueConnections(database_url=fresh_database_url)
+@pytest.fixture
+async def without_queue(empty_database_url: str) -> AsyncIterator[AsyncEngine]:
+    """An engine on a database with the program's tables alone."""
+    engine = create_engine(empty_database_url, PostgresPolicy())
+    await migrations.upgrade(engine)
+    yield engine
+    await engine.dispose()
+
+
+async def test_a_fresh_database_gets_the_whole_schema_once(empty_database_url: str) -> None:
+    connections = QueueConnections(database_url=empty_database_url)
     answers = await asyncio.gather(*(schema.upgrade(connections) for _ in range(4)))
     assert sorted(map(len, answers)) == [0, 0, 0, len(schema.migrations())]
     await schema.check(connections)
@@ -73,9 +84,9 @@ async def test_a_procrastinate_of_another_program_is_not_touched(fresh_database_
         await schema.upgrade(connections)
 
 
-async def test_missing_tables_are_named_with_the_command_that_makes_them(fresh_engine: AsyncEngine, fresh_database_url: str) -> None:
-    connections = QueueConnections(database_url=fresh_database_url)
-    queue = ProcrastinateProcessingQueue(PostgresSubmissions(fresh_engine))
+async def test_missing_tables_are_named_with_the_command_that_makes_them(without_queue: AsyncEngine, empty_database_url: str) -> None:
+    connections = QueueConnections(database_url=empty_database_url)
+    queue = ProcrastinateProcessingQueue(PostgresSubmissions(without_queue))
     worker = ProcrastinateWorker(connections, ProcessingPolicy(), stalled_s=30.0, kept_hours=1)
     session = some_session()
     with pytest.raises(StorageNotReady, match="emg-sessions db upgrade"):
@@ -86,16 +97,16 @@ async def test_missing_tables_are_named_with_the_command_that_makes_them(fresh_e
         await queue.depth()
     with pytest.raises(StorageNotReady, match="emg-sessions db upgrade"):
         await queue.submit(session)
-    async with fresh_engine.connect() as connection:
+    async with without_queue.connect() as connection:
         assert (await connection.exec_driver_sql("SELECT count(*) FROM therapy_session")).scalar_one() == 0
 
 
 async def test_the_tables_of_the_program_and_of_the_queue_do_not_need_each_other(
-    fresh_database_url: str, fresh_engine: AsyncEngine
+    empty_database_url: str, without_queue: AsyncEngine
 ) -> None:
-    await schema.upgrade(QueueConnections(database_url=fresh_database_url))
-    await migrations.downgrade(fresh_engine, revision="base")
-    await migrations.upgrade(fresh_engine)
+    await schema.upgrade(QueueConnections(database_url=empty_database_url))
+    await migrations.downgrade(without_queue, revision="base")
+    await migrations.upgrade(without_queue)
 
 
 @pytest.mark.parametrize(
