@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     # Recordings. None: a folder in DATA_DIR; of AWS_…: what the process's environment says, with all the other variables of that name.
     recordings_url: str | None = None
     recording_megabytes_max: PositiveFloat = 128.0
+    recording_leftover_hours: Annotated[float, Field(ge=2, allow_inf_nan=False)] = 24.0
     aws_access_key_id: SecretStr | None = None
     aws_secret_access_key: SecretStr | None = None
     aws_region: str | None = None
