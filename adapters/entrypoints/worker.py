@@ -58,6 +58,9 @@ async def command(app: Container, settings: Settings) -> ExitCode:
         await resolve(app.health)  # It brings what the cache counts into the metrics.
         metrics.listen(settings.worker_metrics_port)
     stop = asyncio.Event()
+    analyses = await resolve(app.workers)
+    # While the worker finds its queue; it says itself what is amiss, if they cannot start, as soon as it needs them.
+    starting = asyncio.create_task(analyses.start(), name="analyses")
     working = asyncio.create_task(run_worker(app, stop), name="worker")
 
     def told() -> None:
@@ -80,5 +83,5 @@ async def command(app: Container, settings: Settings) -> ExitCode:
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
         working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        await asyncio.gather(working, starting, return_exceptions=True)
     return ExitCode.OK
