@@ -104,6 +104,7 @@ class Settings(BaseSettings):
     webhook_patient_pattern: Annotated[str, Field(min_length=1)] = "P[0-9]+"
     uploads_per_minute_max: PositiveInt = 60
     body_idle_s_max: PositiveFloat = 15.0
+    head_s_max: PositiveFloat = 15.0
     otel_exporter_otlp_endpoint: str | None = None
     worker_metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
 
