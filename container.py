@@ -14,6 +14,7 @@ import inspect
 import os
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -83,6 +84,7 @@ from domain.processing import ProcessingPolicy
 from domain.signals import PREVIEW_S_MAX, SignalPreview
 from domain.traces import NoTraces
 from services.health import HealthWatch, QueueWatch
+from services.leftover_uploads import LeftoverUploads
 from services.observation import ObservedProcessing, ObservedWorkers
 from services.recording_intake import RecordingIntake
 from services.session_access import SessionAccess
@@ -159,6 +161,11 @@ async def upgrade_schema(engine: AsyncEngine, settings: Settings) -> tuple[str |
     """Brings the tables up to this program, and the queue's up to procrastinate; the revisions before and after, and what the queue got."""
     before, after = await migrations.upgrade(engine)
     return before, after, await queue_schema.upgrade(connections_for_queue(engine, settings))
+
+
+def leftover_age(settings: Settings) -> timedelta:
+    """The age at which an upload without a session is nobody's, from settings."""
+    return timedelta(hours=settings.recording_leftover_hours)
 
 
 def analysis_parameters(settings: Settings) -> AnalysisParameters:
@@ -430,6 +437,9 @@ class Container(containers.DeclarativeContainer):
     session_processing: providers.Provider[SessionProcessing] = providers.Singleton(ObservedProcessing, therapy_session_processor, metrics)
     recording_intake: providers.Provider[RecordingIntake] = providers.Singleton(
         RecordingIntake, store=recording_store, registry=session_registry, queue=processing_queue
+    )
+    leftover_uploads: providers.Provider[LeftoverUploads] = providers.Singleton(
+        LeftoverUploads, store=recording_store, registry=session_registry, age=providers.Singleton(leftover_age, settings)
     )
     session_erasure: providers.Provider[SessionErasure] = providers.Singleton(
         SessionErasure, repository=session_analytics, registry=session_registry, store=recording_store, previews=signal_previews

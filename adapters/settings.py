@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     # Recordings. None: a folder in DATA_DIR; of AWS_…: what the process's environment says, with all the other variables of that name.
     recordings_url: str | None = None
     recording_megabytes_max: PositiveFloat = 128.0
+    recording_leftover_hours: Annotated[float, Field(ge=2, allow_inf_nan=False)] = 24.0
     aws_access_key_id: SecretStr | None = None
     aws_secret_access_key: SecretStr | None = None
     aws_region: str | None = None
@@ -103,6 +104,7 @@ class Settings(BaseSettings):
     webhook_patient_pattern: Annotated[str, Field(min_length=1)] = "P[0-9]+"
     uploads_per_minute_max: PositiveInt = 60
     body_idle_s_max: PositiveFloat = 15.0
+    head_s_max: PositiveFloat = 15.0
     otel_exporter_otlp_endpoint: str | None = None
     worker_metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
 

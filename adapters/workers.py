@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class ProcessWorkers(Workers):
-    """A pool of processes that start at the first work. `processes` 0 means one per usable processor."""
+    """A pool of processes that start at the first work, or when they are told to. `processes` 0 means one per usable processor."""
 
     def __init__(self, *, processes: int, timeout_s: float) -> None:
         self._processes = processes or _usable_processors()
@@ -40,13 +40,13 @@ class ProcessWorkers(Workers):
         """How many functions run at once; more wait."""
         return self._processes
 
+    async def start(self) -> None:
+        """Starts the processes ahead of the first work, which would wait for them for a second or two."""
+        await self._started()
+
     async def run(self, file_name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """See the port."""
-        async with self._starting:
-            if self._pool is None:
-                # Starting the first process takes a second, and would stall the loop for as long.
-                self._pool = await asyncio.to_thread(self._started_pool)
-            pool = self._pool
+        pool = await self._started()
         # The time limit counts from when the function starts, not from when it begins to wait for a process.
         future = pool.schedule(function, args=args, kwargs=kwargs, timeout=self._timeout_s)
         try:
@@ -56,6 +56,13 @@ class ProcessWorkers(Workers):
         except FutureTimeoutError as error:
             raise AnalysisFailed(file_name, f"the analysis did not finish within ANALYSIS_TIMEOUT_S = {self._timeout_s:g}") from error
         return answer
+
+    async def _started(self) -> ProcessPool:
+        async with self._starting:
+            if self._pool is None:
+                # Starting the first process takes a second, and would stall the loop for as long.
+                self._pool = await asyncio.to_thread(self._started_pool)
+            return self._pool
 
     def _started_pool(self) -> ProcessPool:
         with _deaf_children():

@@ -250,6 +250,10 @@ class SessionRegistry(Protocol):
         """
 
     @abstractmethod
+    async def naming(self, recording_keys: Collection[str]) -> frozenset[str]:
+        """Those of the keys that sessions name as where their recordings are."""
+
+    @abstractmethod
     async def identify(self, session_id: SessionId, recording_sha256: str, size_bytes: int) -> TherapySession | None:
         """Notes the digest of a session's recording; the session as it is then, or None if it is not registered (any more).
 
@@ -369,6 +373,14 @@ class RecordingStore(Protocol):
     @abstractmethod
     async def delete(self, key: str) -> None:
         """Erases a recording. Nothing happens if it is not there."""
+
+    @abstractmethod
+    async def stored_at(self, key: str) -> datetime | None:
+        """Since when a recording is there, or None if it is not. In S3 a recording that is moved is there since then."""
+
+    @abstractmethod
+    async def stored_before(self, moment: datetime, *, folder: str, limit: int, after: str = "") -> Sequence[str]:
+        """The keys in a folder of recordings that were there before a moment; sorted, `limit` at most, from after a key on."""
 
 
 @runtime_checkable

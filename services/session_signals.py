@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 
-from domain.emg.envelope import envelope_as_analysed
 from domain.emg.recording import Channel, Signal
 from domain.errors import InvalidRecording, Overloaded, RecordingNotFound, StoredDataInvalid
 from domain.ports import (
@@ -134,4 +133,7 @@ def _signal(channel: Channel, kind: SignalKind, plan: SignalPlan) -> Signal | st
         case SignalKind.ENVELOPE:
             if (reason := plan.unanalysed.get(channel.name)) is not None:
                 return reason
+            # It brings scipy.signal, for a second: only the processes that work pay for it.
+            from domain.emg.envelope import envelope_as_analysed  # noqa: PLC0415
+
             return envelope_as_analysed(channel.raw, plan.sampling_rate_hz, plan.parameters)

@@ -16,6 +16,7 @@ import uvicorn
 
 from adapters.entrypoints.console import ExitCode, err, out
 from adapters.entrypoints.serving import keep_what_is_there, server_options
+from adapters.entrypoints.slow_heads import slow_heads_closed
 from adapters.entrypoints.worker import run_worker
 from adapters.http.access import is_loopback
 from adapters.http.app import create_app
@@ -46,7 +47,8 @@ async def command(app: Container, settings: Settings, *, host: str, port: int, w
         async with resolved(open_needs), _working(app, wanted=with_worker):
             web = create_app(open_needs, policy)
             server = _Server(_config(web), lambda: _announce(listening, has_keys=policy.access.has_keys), web.state.event_streams.end)
-            await server.serve([listening])
+            async with slow_heads_closed(server.server_state.connections, settings.head_s_max):
+                await server.serve([listening])
     return ExitCode.OK
 
 

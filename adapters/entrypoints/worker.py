@@ -7,11 +7,16 @@ import os
 import signal
 from typing import Final
 
+import structlog
+
 from adapters.entrypoints.console import ExitCode, err
 from adapters.settings import Settings
 from container import Container, resolve
+from domain.errors import EmgSessionsError
+from services.leftover_uploads import LeftoverUploads
 
 _NICENESS: Final = 5
+_TIDY_S: Final = 6 * 3600.0
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -23,7 +28,25 @@ async def run_worker(app: Container, stop: asyncio.Event) -> None:
     ends it at once, and puts back what runs.
     """
     worker = await resolve(app.processing_worker)
-    await worker.run(await resolve(app.session_processing), stop=stop)
+    processing, leftovers = await resolve(app.session_processing), await resolve(app.leftover_uploads)
+    tidying = asyncio.create_task(_keep_tidy(leftovers), name="leftover uploads")
+    try:
+        await worker.run(processing, stop=stop)
+    finally:
+        tidying.cancel()
+        await asyncio.gather(tidying, return_exceptions=True)
+
+
+async def _keep_tidy(leftovers: LeftoverUploads) -> None:
+    """Removes leftover uploads, now and every few hours."""
+    while True:
+        try:
+            removed = await leftovers.remove()
+            if removed:
+                structlog.get_logger("worker").info("leftover_uploads_removed", count=removed)
+        except EmgSessionsError as error:
+            structlog.get_logger("worker").warning("leftover_uploads_not_removed", error=type(error).__name__)
+        await asyncio.sleep(_TIDY_S)
 
 
 async def command(app: Container, settings: Settings) -> ExitCode:
@@ -35,6 +58,9 @@ async def command(app: Container, settings: Settings) -> ExitCode:
         await resolve(app.health)  # It brings what the cache counts into the metrics.
         metrics.listen(settings.worker_metrics_port)
     stop = asyncio.Event()
+    analyses = await resolve(app.workers)
+    # While the worker finds its queue; it says itself what is amiss, if they cannot start, as soon as it needs them.
+    starting = asyncio.create_task(analyses.start(), name="analyses")
     working = asyncio.create_task(run_worker(app, stop), name="worker")
 
     def told() -> None:
@@ -57,5 +83,5 @@ async def command(app: Container, settings: Settings) -> ExitCode:
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
         working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        await asyncio.gather(working, starting, return_exceptions=True)
     return ExitCode.OK

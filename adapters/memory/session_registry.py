@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -48,6 +48,11 @@ class MemorySessionRegistry(SessionRegistry):
                 by_code.setdefault(session.patient_code, []).append(session)
         following = sorted(code for code in by_code if after is None or code > after)
         return [_in_brief(code, by_code[code]) for code in following[:limit]]
+
+    async def naming(self, recording_keys: Collection[str]) -> frozenset[str]:
+        """See the port."""
+        named = {session.recording_key for session in self._sessions.values()}
+        return frozenset(key for key in recording_keys if key in named)
 
     async def identify(self, session_id: SessionId, recording_sha256: str, size_bytes: int) -> TherapySession | None:
         """See the port."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -65,6 +65,9 @@ _KEEP: Final = (
     .where(session_t.c.session_id == _ID)
     .values(recording_key=sa.func.coalesce(session_t.c.recording_key, sa.bindparam("key", type_=sa.Text)))
     .returning(session_t)
+)
+_NAMING: Final = sa.select(session_t.c.recording_key).where(
+    session_t.c.recording_key == sa.any_(sa.bindparam("keys", type_=postgresql.ARRAY(sa.Text)))
 )
 _FORGET: Final = sa.delete(session_t).where(session_t.c.session_id == _ID).returning(session_t.c.session_id)
 
@@ -143,6 +146,10 @@ class PostgresSessionRegistry(SessionRegistry):
             select = select.where(columns.patient_code == sa.any_(sa.literal(sorted(among), postgresql.ARRAY(sa.Text))))
         rows = await self._rows(select)
         return [PatientSessions(row.patient_code, row.sessions, row.last_recorded_at, row.last_registered_at) for row in rows]
+
+    async def naming(self, recording_keys: Collection[str]) -> frozenset[str]:
+        """See the port."""
+        return frozenset(row.recording_key for row in await self._rows(_NAMING, {"keys": list(recording_keys)}))
 
     async def identify(self, session_id: SessionId, recording_sha256: str, size_bytes: int) -> TherapySession | None:
         """See the port. That no two sessions have one digest is a constraint of the table's, so of two who come at once one gets it."""

@@ -7,9 +7,12 @@ import errno
 import hashlib
 import os
 import threading
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from heapq import nsmallest
 from io import FileIO
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -104,6 +107,24 @@ class ObstoreRecordingStore(RecordingStore):
         except RecordingNotFound:
             return
 
+    async def stored_at(self, key: str) -> datetime | None:
+        """See the port."""
+        checked(key)
+        try:
+            with translated(key):
+                async with asyncio.timeout(self._policy.transfer_s):
+                    return (await obstore.head_async(self._objects, key))["last_modified"]
+        except RecordingNotFound:
+            return None
+
+    async def stored_before(self, moment: datetime, *, folder: str, limit: int, after: str = "") -> Sequence[str]:
+        """See the port. No store lists by age, so each page looks at all keys of the folder."""
+        checked(folder)
+        stop = threading.Event()
+        with translated(folder):
+            async with asyncio.timeout(self._policy.transfer_s), self._transfers:
+                return await finished(self._listed, moment, folder, limit, after, stop, when_cancelled=stop.set)
+
     async def _received(self, chunks: AsyncIterable[bytes], incoming: Path) -> tuple[str, int]:
         digest, size, waiting = hashlib.sha256(), 0, bytearray()
         opened: list[FileIO] = []  # Also what is opened for somebody who is cancelled meanwhile must be closed.
@@ -176,6 +197,12 @@ class ObstoreRecordingStore(RecordingStore):
             # Asked once: a folder that was there may be gone by the second question, when the last recording in it left.
             if above.is_file():
                 raise InvalidRecordingKey(f"{shown(key)} lies below a recording")
+
+    def _listed(self, moment: datetime, folder: str, limit: int, after: str, stop: threading.Event) -> list[str]:
+        # In a thread, as what is downloaded, and for the same reason.
+        pages = takewhile(lambda _: not stop.is_set(), obstore.list(self._objects, prefix=folder))
+        old = (found["path"] for page in pages for found in page if found["last_modified"] < moment)
+        return nsmallest(limit, (key for key in old if key > after))
 
     def _download(self, key: str, path: Path, stop: threading.Event) -> None:
         # In a thread and synchronously: a stream of obstore's that is read asynchronously may still hand over its end while the interpreter

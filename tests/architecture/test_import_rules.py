@@ -86,3 +86,14 @@ def test_a_planted_violation_breaks_its_contract(tmp_path: Path, contract: str, 
 
 def test_no_package_shadows_the_alembic_library() -> None:
     assert not (ROOT / "alembic" / "__init__.py").exists()
+
+
+def test_no_command_pays_for_the_libraries_of_the_analysis_before_it_analyses() -> None:
+    """They take a second of a processor, which only the processes that analyse have to spend."""
+    code = (
+        "import container, sys\n"
+        "from adapters.entrypoints import cache, database, process, serve, show, token, worker\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules} & {'scipy', 'ezc3d'}))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout.split() == []

@@ -189,6 +189,16 @@ async def tab_to(page: Page, selector: str) -> None:
     raise AssertionError(f"{selector} cannot be reached by keyboard")
 
 
+async def test_patients_are_listed_with_how_many_sessions_they_have(visit: Watched, session: str) -> None:
+    page = await visit.open("/patients")
+    row = page.get_by_role("table", name="Patients").get_by_role("row").filter(has=page.get_by_role("link", name=PATIENT, exact=True))
+    await expect(row).to_contain_text("2 sessions")
+    await expect(row).to_contain_text("9 Mar 2026")
+    await row.get_by_role("link").click()
+    await page.wait_for_url(f"**/patients/{PATIENT}")
+    assert session
+
+
 async def test_trends_follow_a_metric_and_say_that_mvc_is_estimated(visit: Watched, session: str) -> None:
     page = await visit.open(f"/patients/{PATIENT}", drawn=True)
     assert await distinct_colours(page.locator(".plot")) > 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,22 @@ async def test_what_is_put_is_fetched_equal_and_known_by_its_digest(recordings: 
     stored = await recordings.store.put("a/b c.c3d", chunks_of(CONTENT))
     assert stored == StoredRecording("a/b c.c3d", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
     assert await content_of(recordings.store, "a/b c.c3d") == CONTENT
+
+
+async def test_recordings_are_found_by_folder_and_by_how_long_they_are_there(recordings: KeptRecordings) -> None:
+    store, begin = recordings.store, datetime.now(UTC) - timedelta(seconds=5)
+    for name in ("b", "a", "d", "c"):
+        await store.put(f"aged/{name}.c3d", chunks_of(CONTENT))
+    await store.put("agedness/a.c3d", chunks_of(CONTENT))
+    later = datetime.now(UTC) + timedelta(seconds=5)
+    assert list(await store.stored_before(later, folder="aged", limit=3)) == ["aged/a.c3d", "aged/b.c3d", "aged/c.c3d"]
+    assert list(await store.stored_before(later, folder="aged", limit=3, after="aged/c.c3d")) == ["aged/d.c3d"]
+    assert list(await store.stored_before(begin, folder="aged", limit=3)) == []
+    assert list(await store.stored_before(later, folder="none", limit=3)) == []
+    since = await store.stored_at("aged/a.c3d")
+    assert since is not None
+    assert begin < since < later
+    assert await store.stored_at("aged/none.c3d") is None
 
 
 @given(key=st.lists(part, min_size=1, max_size=3).map("/".join), content=st.binary(max_size=300))

@@ -212,6 +212,14 @@ async def test_a_session_that_is_registered_and_one_that_is_identified_at_once_d
             assert await registry.find(uploaded.session_id) is None
 
 
+async def test_the_keys_that_sessions_name_are_told_apart_from_those_that_none_does(registry: SessionRegistry) -> None:
+    keys = [f"uploads/{new_id()}.c3d" for _ in range(3)]
+    for key in keys[:2]:
+        await registry.register(some_session(recording_key=key))
+    assert await registry.naming(keys) == frozenset(keys[:2])
+    assert await registry.naming([]) == frozenset()
+
+
 async def test_the_key_of_a_recording_is_noted_once(registry: SessionRegistry) -> None:
     session = some_session(recording_key=None)
     await registry.register(session)

@@ -318,3 +318,18 @@ async def test_several_workers_share_the_load(factory: Factory) -> None:
     await factory.completed(session_ids)
     assert sorted(factory.reads()) == ["0.c3d", "1.c3d", "2.c3d"]
     assert len(factory.readers()) == 3
+
+
+async def test_a_worker_removes_what_killed_uploads_have_left(factory: Factory) -> None:
+    store, key = FolderStore(factory.folder), f"uploads/{'a' * 64}.c3d"
+    await store.keep(key, b"content")
+    os.utime(store.folder / key, (0, 0))
+    [session_id] = await factory.uploads(1)
+    await factory.worker()
+
+    async def left() -> set[str]:
+        return store.left()
+
+    await eventually(left, lambda keys: key not in keys, within_s=_PATIENCE_S)
+    await factory.completed([session_id])
+    assert len(store.left()) == 1

@@ -117,6 +117,46 @@ async def test_who_follows_a_session_is_let_go_at_once_when_the_server_is_told_t
     connection.close()
 
 
+@pytest.mark.parametrize("begin", [b"", b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: "], ids=["nothing", "a head"])
+def test_a_client_that_never_ends_a_head_is_hung_up_on_and_one_that_pauses_between_requests_is_not(
+    settings: Settings, begin: bytes
+) -> None:
+    with served(settings, HEAD_S_MAX="0.6") as url:
+        address = urlsplit(url)
+        assert address.hostname is not None
+        pausing = http.client.HTTPConnection(address.netloc, timeout=20)
+        pausing.request("GET", "/health/live")
+        assert pausing.getresponse().read()
+        kept = pausing.sock
+        with socket.create_connection((address.hostname, address.port or 0), timeout=20) as dawdler:
+            dawdler.sendall(begin)
+            dawdler.settimeout(0.1)
+            deadline = time.monotonic() + 20
+            while not hung_up_on(dawdler, b"a" if begin else b""):
+                assert time.monotonic() < deadline, "it may go on for ever"
+        pausing.request("GET", "/health/live")
+        assert pausing.getresponse().read()
+        assert pausing.sock is kept
+        # A request in time on a connection that was kept alive, then one whose head does not end.
+        assert kept is not None
+        kept.sendall(b"GET /health/live HTTP/1.1\r\n")
+        kept.settimeout(0.1)
+        while not hung_up_on(kept, b"X"):
+            assert time.monotonic() < deadline + 20, "it may go on for ever"
+        pausing.close()
+
+
+def hung_up_on(client: socket.socket, more: bytes) -> bool:
+    """Sends some more, if there is anything; whether the server has closed the connection."""
+    try:
+        client.sendall(more)
+        return client.recv(1000) == b""
+    except TimeoutError:
+        return False
+    except (ConnectionResetError, BrokenPipeError):
+        return True
+
+
 def test_what_is_not_http_is_400_without_a_word_more(settings: Settings) -> None:
     with served(settings) as url:
         address = urlsplit(url)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -87,6 +88,12 @@ class CountedStore(RecordingStore):
         raise AssertionError("whoever draws signals only fetches recordings")
 
     async def delete(self, key: str) -> None:
+        raise AssertionError("whoever draws signals only fetches recordings")
+
+    async def stored_at(self, key: str) -> datetime | None:
+        raise AssertionError("whoever draws signals only fetches recordings")
+
+    async def stored_before(self, moment: datetime, *, folder: str, limit: int, after: str = "") -> Sequence[str]:
         raise AssertionError("whoever draws signals only fetches recordings")
 
 
