@@ -39,5 +39,9 @@ class CacheWatch(WatchedPart):
             **self._repository.inspection.bounds(),
             **{name: counts.get(name, 0) for name in _TOLD},
         }
-        reasons = {"healthy": None, "degraded": f"{health.reason}; reads go to the database where Redis cannot be used", "unhealthy": f"Redis: {health.reason}"}
+        reasons = {
+            "healthy": None,
+            "degraded": f"{health.reason}; reads go to the database where Redis cannot be used",
+            "unhealthy": f"Redis: {health.reason}",
+        }
         return PartHealth(health.status, reasons[health.status], facts)
