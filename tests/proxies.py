@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Self
@@ -14,7 +15,7 @@ class Proxy:
     """Listens on a local port and passes everything on to a server.
 
     `sent` are the bytes of the client as they came, one item a piece: a small request is one piece. While `silent` is set, answers are kept
-    back, as by a server that hangs.
+    back, as by a server that hangs. With `tls` it speaks TLS to clients.
     """
 
     def __init__(self, host: str | None, port: int | None, path: str | None) -> None:
@@ -25,6 +26,7 @@ class Proxy:
         self.port = 0
         self.answering = asyncio.Event()
         self.answering.set()
+        self.tls: ssl.SSLContext | None = None
 
     @classmethod
     def to_redis(cls, url: str) -> Self:
@@ -44,7 +46,7 @@ class Proxy:
         return cls(place.host, place.port, None)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from adapters.entrypoints.console import ExitCode, err, fail, out
 from adapters.entrypoints.tables import NOTHING, duration, number, percent
-from adapters.redis_cache.inspection import CacheContents
+from adapters.redis_cache.findings import CacheContents
 from adapters.redis_cache.server import Unavailable
 from adapters.redis_cache.session_analytics import RedisCachedSessionAnalyticsRepository
 from adapters.redis_cache.stats import COUNTS_BY_SUBJECT, TIERS, compression_ratio, hit_rate
@@ -90,7 +90,7 @@ async def health(app: Container, settings: Settings, *, as_json: bool) -> ExitCo
         table.add_row("breaker", found.breaker.replace("_", "-"))
         out.print(table)
         if found.status != "healthy":
-            out.print("[dim]Reads are answered by the database meanwhile.[/]")
+            out.print("[dim]What Redis cannot answer is answered by the database meanwhile.[/]")
     return ExitCode.OK if found.status == "healthy" else ExitCode.SOME_FAILED
 
 

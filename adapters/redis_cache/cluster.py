@@ -22,7 +22,7 @@ import redis.asyncio as redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from adapters.redis_cache.breaker import BreakerState, worst
-from adapters.redis_cache.places import Place, places
+from adapters.redis_cache.places import Place, is_place, places
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import CacheServer, Exchanges, Moved, Unavailable
 
@@ -112,7 +112,7 @@ class ClusterServer(Exchanges):
         """A node says who has a slot now."""
         asked = next((place for place, server in self._servers.items() if server is by), None)
         host = moved.host or (asked or ("", 0))[0]
-        if not host or not 0 <= moved.slot < REDIS_CLUSTER_HASH_SLOTS:
+        if not is_place(host, moved.port) or not 0 <= moved.slot < REDIS_CLUSTER_HASH_SLOTS:
             return
         self.look_again()  # Seldom does one slot go alone.
         place = (host, moved.port)
@@ -190,7 +190,7 @@ class ClusterServer(Exchanges):
             for place in self._to_ask():
                 server = self._server(place)
                 told = await server.ask(lambda client=server.client: client.execute_command("CLUSTER", "SLOTS"))  # type: ignore[misc]
-                owners = _understood(told, place[0])
+                owners = owners_in(told, place[0])
                 if owners is not None:
                     self._learn(owners)
                     return
@@ -226,7 +226,7 @@ class ClusterServer(Exchanges):
         await server.aclose()
 
 
-def _understood(told: Any, asked_host: str) -> list[Place | None] | None:
+def owners_in(told: Any, asked_host: str) -> list[Place | None] | None:
     """The owner of each slot in an answer to CLUSTER SLOTS; None if it is none, for anything may stand at the address."""
     if not isinstance(told, list) or not told:
         return None
@@ -236,7 +236,7 @@ def _understood(told: Any, asked_host: str) -> list[Place | None] | None:
             name = host.decode() if host else ""
             # A node that does not know its own address is where it was asked.
             place = (name if name not in ("", "?") else asked_host, int(port))
-            if not 0 <= first <= last < REDIS_CLUSTER_HASH_SLOTS:
+            if not is_place(*place) or not 0 <= first <= last < REDIS_CLUSTER_HASH_SLOTS:
                 return None
             owners[first : last + 1] = [place] * (last + 1 - first)
     except (ValueError, TypeError, AttributeError):

@@ -3,94 +3,27 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections import Counter
 from functools import partial
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import redis.asyncio as redis
 
 from adapters.redis_cache.breaker import BreakerState
 from adapters.redis_cache.entry import unpack
-from adapters.redis_cache.histogram import HistogramSnapshot
+from adapters.redis_cache.findings import CacheContents, CacheHealth, EntryFacts, Status
 from adapters.redis_cache.leases import NOBODY
 from adapters.redis_cache.near import NearCache
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.relay import Relay
 from adapters.redis_cache.server import CacheServer, Exchanges, Unavailable
-from adapters.redis_cache.stats import TIERS, CacheStats, compression_ratio, hit_rate, totals
+from adapters.redis_cache.stats import CacheStats, totals
 from adapters.redis_cache.together import together
 from domain.session import SessionId
-
-Status = Literal["healthy", "degraded", "unhealthy"]
-
-_PERCENTS: Final = (50, 95, 99)
 
 _SCAN_PAGES_MAX: Final = 20
 _SCAN_PAGE: Final = 500
 _MEASURED_MAX: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class CacheHealth:
-    """healthy: answers and in step; degraded: answers, but readers go to the truth for now (`reason`); unhealthy: does not answer.
-
-    `heartbeat_age_s` is how long ago the last pass of any process's relay began, None if that is beyond the bound; `relay_lag_s` is how
-    long ago this process last knew Redis in step.
-    """
-
-    status: Status
-    reason: str | None
-    round_trip_ms: float | None
-    heartbeat_age_s: float | None
-    relay_lag_s: float | None
-    breaker: str
-    server: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class CacheContents:
-    """What is stored, and what all processes counted since Redis was last empty. With more keys than are looked at, `entries` is None and
-    the memory an entry is from the sample. `this_process` is what cannot be added up: gauges.
-    """
-
-    entries: int | None
-    sampled_entries: int
-    entry_bytes_mean: float | None
-    server_memory_bytes: int
-    heartbeat_age_s: float | None
-    counts: dict[str, int]
-    histograms: dict[str, HistogramSnapshot]
-    this_process: dict[str, float]
-
-    def as_document(self) -> dict[str, Any]:
-        """As plain values, with the figures that follow from the counts: rates, and percentiles by tier."""
-        return {
-            "entries": self.entries,
-            "sampled_entries": self.sampled_entries,
-            "entry_bytes_mean": self.entry_bytes_mean,
-            "server_memory_bytes": self.server_memory_bytes,
-            "heartbeat_age_s": self.heartbeat_age_s,
-            "compression_ratio": compression_ratio(self.counts),
-            "performance_stats": {"hit_rate": hit_rate(self.counts), **self.counts},
-            "latencies": {tier: _percentiles(self.histograms[f"latency_{tier}_s"]) for tier in TIERS},
-            "stale_ages": _percentiles(self.histograms["stale_age_s"]),
-            "this_process": self.this_process,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class EntryFacts:
-    """One session's entry as it lies in Redis. `believed`: a read would be answered with it now."""
-
-    key: str
-    found: Literal["analytics", "absent", "damaged", "nothing"]
-    believed: bool
-    version: int | None
-    age_s: float | None
-    ttl_s: float | None
-    coding: str | None
-    payload_bytes: int | None
-    lease_s: float | None
 
 
 class Inspection:
@@ -160,7 +93,8 @@ class Inspection:
         age_s = await self._heartbeat_age_s()
         reason: str | None = None
         if len(answered) < len(nodes):
-            reason = f"{len(nodes) - len(answered)} of {len(nodes)} nodes do not answer"
+            silent = len(nodes) - len(answered)
+            reason = f"{silent} of {len(nodes)} nodes {'does' if silent == 1 else 'do'} not answer"
         elif age_s is None or self._server.breaker_state is not BreakerState.CLOSED:
             reason = "not in step with the database"
         status: Status = "healthy" if reason is None else "degraded"
@@ -171,10 +105,10 @@ class Inspection:
         this process's counts added first."""
         if not self._relay.partitions:
             return Unavailable("not_in_step")
-        keys = self._relay.partitions[0]
-        await self._stats.share(self._server, keys)
+        partitions = self._relay.partitions
+        await self._stats.share(self._server, *partitions)
         nodes = await self._server.nodes()
-        scanned = await together([_some_entries(node, keys.entries_pattern) for node in nodes])
+        scanned = await together([_some_entries(node, partitions[0].entries_pattern) for node in nodes])
         entries = sorted({name for names, _ in scanned for name in names})
         sizes: list[int] = []
         for name in entries[:_MEASURED_MAX]:
@@ -182,9 +116,14 @@ class Inspection:
             if isinstance(size, int):
                 sizes.append(size)
         memory = [used for used in await together([_used_memory_bytes(node) for node in nodes]) if used is not None]
-        shared = await self._server.on(keys.counters, partial(_hash, name=keys.counters))
-        if not memory or isinstance(shared, Unavailable):
-            return shared if isinstance(shared, Unavailable) else Unavailable("connection")
+        shared: Counter[str] = Counter()
+        told = await together([self._server.on(keys.counters, partial(_hash, name=keys.counters)) for keys in partitions])
+        for integers in told:
+            if not isinstance(integers, Unavailable):
+                shared.update(integers)
+        failures = [integers for integers in told if isinstance(integers, Unavailable)]
+        if not memory or len(failures) == len(told):
+            return next(iter(failures), Unavailable("connection"))
         counts, histograms = totals(shared)
         return CacheContents(
             entries=len(entries) if all(complete for _, complete in scanned) else None,
@@ -238,10 +177,6 @@ async def _some_entries(node: CacheServer, pattern: str) -> tuple[set[bytes], bo
 async def _used_memory_bytes(node: CacheServer) -> int | None:
     memory = await node.ask(lambda: node.client.info("memory"))
     return None if isinstance(memory, Unavailable) else int(memory["used_memory"])
-
-
-def _percentiles(found: HistogramSnapshot) -> dict[str, float | int | None]:
-    return {"count": found.count, "sum_s": found.sum_s, **{f"p{percent}_s": found.percentile_s(percent) for percent in _PERCENTS}}
 
 
 async def _pttl(client: redis.Redis, name: str) -> int:

@@ -38,8 +38,7 @@ class Keeping:
 
     async def share_counts(self) -> None:
         """Adds what was counted here to the totals of all processes."""
-        if self._relay.partitions:
-            await self._stats.share(self._server, self._relay.partitions[0])
+        await self._stats.share(self._server, *self._relay.partitions)
 
     async def _keep_in_step(self) -> None:
         async with self._relay.listening():

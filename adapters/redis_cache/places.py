@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import re
+from typing import Final, TypeAlias
+
+_HOST: Final = re.compile(r"[0-9A-Za-z._:%-]+")
 
 Place: TypeAlias = tuple[str, int]
 
@@ -10,6 +13,11 @@ Place: TypeAlias = tuple[str, int]
 def places(text: str, default_port: int) -> tuple[Place, ...]:
     """The places in a list. Raises ValueError."""
     return tuple(_place(place, default_port) for place in text.split(","))
+
+
+def is_place(host: str, port: int) -> bool:
+    """Whether what a server told is the name or address of a host, and a port."""
+    return _HOST.fullmatch(host) is not None and 0 < port < 65_536
 
 
 def _place(text: str, default_port: int) -> Place:

@@ -46,6 +46,7 @@ _RECENT_MAX: Final = 50
 
 _BREAKER: Final = {BreakerState.CLOSED: "breaker_closed", BreakerState.HALF_OPEN: "breaker_probed", BreakerState.OPEN: "breaker_opened"}
 _REDIS_ERRORS: Final = {"timeout": "redis_timeouts", "connection": "redis_connection_errors", "response": "redis_refusals"}
+_NOT_ASKED: Final = ("breaker_open", "reconnecting")
 _DATABASE_ERRORS: Final[Mapping[type[StorageError], str]] = {
     StorageUnavailable: "database_unavailable",
     StorageRefused: "database_refused",
@@ -190,14 +191,18 @@ class CacheStats:
             histograms={name: histogram.snapshot() for name, histogram in self._histograms.items()},
         )
 
-    async def share(self, server: Exchanges, keys: Keys) -> None:
-        """Adds what was counted since the last time to the totals of all processes. If Redis fails, next time."""
+    async def share(self, server: Exchanges, *partitions: Keys) -> None:
+        """Adds what was counted since the last time to the totals of all processes, which may lie in any partition: in the first one that
+        can be asked. If Redis fails, next time."""
         now = Counter(self._integers())
         news = now - self._shared
-        if news:
+        for keys in partitions if news else ():
             added = await server.add_to_hash(keys.counters, news)
             if not isinstance(added, Unavailable):
                 self._shared = now
+            elif added.reason in _NOT_ASKED:
+                continue
+            return  # Asked and not answered, it may have been done.
 
     def _integers(self) -> dict[str, int]:
         integers = self.counts()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.redis_cache.inspection import CacheContents
+from adapters.redis_cache.findings import CacheContents
 from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.server import Unavailable
 from adapters.redis_cache.stats import COUNTS, NEAR_TIMED_EVERY, hit_rate

@@ -112,6 +112,13 @@ BABBLE = {
     "always a list": b"*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n",
     "always a map": b"%1\r\n$5\r\nproto\r\n:3\r\n",
     "always an error": b"-ERR unknown command\r\n",
+    "always elsewhere": b"-MOVED 1 somewhere.invalid:6379\r\n",
+    "always at the same place": b"-MOVED 9842 :6379\r\n",
+    "always nowhere": b"-MOVED 99999 a b:99999\r\n",
+    "always at no port": b"-MOVED 9842 127.0.0.1:99999\r\n",
+    "always slots of nobody": b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$3\r\na/b\r\n:99999\r\n",
+    "always slots that there are not": b"*1\r\n*3\r\n:0\r\n:99999\r\n*2\r\n$1\r\na\r\n:1\r\n",
+    "always slots of its own": b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$0\r\n\r\n:1\r\n",
     "an endless line": b"+" + b"x" * 100_000,
     "nothing, and goodbye": b"",
 }
@@ -138,10 +145,12 @@ async def babbling(answer: bytes) -> AsyncIterator[str]:
         yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
 
 
+@pytest.mark.parametrize("kind", ["redis", "redis+cluster"])
 @pytest.mark.parametrize("answer", BABBLE.values(), ids=BABBLE.keys())
-async def test_with_something_else_behind_the_address_everything_works(caches: Caches, answer: bytes) -> None:
+async def test_with_something_else_behind_the_address_everything_works(caches: Caches, answer: bytes, kind: str) -> None:
     async with babbling(answer) as url:
-        cache = await caches.open(CachePolicy(heartbeat_s=BOUND_S, command_s=0.05, connect_s=0.05, open_s=0.1), url=url)
+        policy = CachePolicy(heartbeat_s=BOUND_S, command_s=0.05, connect_s=0.05, open_s=0.1, partitions=2)
+        cache = await caches.open(policy, url=url.replace("redis://", f"{kind}://"))
         await everything_works(cache, fresh=False)
         await cache.aclose()
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +18,13 @@ from adapters.redis_cache.keys import slot_of
 from adapters.redis_cache.policy import CachePolicy
 from domain.ports import Freshness
 from domain.session import SessionId
+from tests.certificates import certified
 from tests.faults.conftest import Scene
 from tests.faults.history import Lost, now_s
 from tests.faults.test_sentinel import fresh, hits_return
 from tests.faults.witness import Witness, under_load
 from tests.patience import eventually
+from tests.proxies import Proxy
 from tests.servers import server_folder
 from tests.stores import closed_port, cluster
 from tests.strategies import new_id
@@ -177,7 +181,10 @@ async def test_a_node_that_hangs_or_dies_costs_the_hits_of_its_own_partitions_al
         assert [found[key].source for key in keys] == ["postgres" if key in of(0, keys) else "redis" for key in keys]
         await asyncio.sleep(2 * POLICY.heartbeat_s / 20)  # Longer than the bound in all: the relay goes on for the others.
     health = await cache.inspection.health()
-    assert (health.status, health.reason) == ("degraded", "1 of 3 nodes do not answer")
+    assert (health.status, health.reason) == ("degraded", "1 of 3 nodes does not answer")
+    contents: Any = await cache.inspection.contents()
+    assert contents.entries is None
+    assert contents.counts["hits"] > 0
     written = [await witness.write(key, 2) for key in keys]
     assert [receipt.fresh for receipt in written] == [key not in of(0, keys) for key in keys]
     own_cluster.nodes[0].send(signal.SIGCONT)
@@ -236,6 +243,41 @@ async def test_the_password_of_the_address_is_told_to_every_node(scene: Scene, o
     assert [(await one.take("somebody")).granted for one in (limit, other)] == [True, False]
     for one in (limit, other):
         await one.aclose()
+
+
+async def test_tls_is_spoken_to_every_node(scene: Scene, own_cluster: Cluster, keys: list[SessionId], tmp_path: Path) -> None:
+    """Each node stands behind something that ends TLS, and tells that address."""
+    context, certificate = certified(tmp_path)
+    async with AsyncExitStack() as stack:
+        proxies = []
+        for node in own_cluster.nodes:
+            proxy = Proxy.to_redis(node.url)
+            proxy.tls = context
+            proxies.append(await stack.enter_async_context(proxy))
+            async with node.client() as client:
+                await client.config_set("cluster-announce-port", proxy.port)
+        places = sorted(proxy.port for proxy in proxies)
+
+        async def announced(node: Node) -> list[int]:
+            async with node.client() as client:
+                return sorted(port for _, _, (_, port, *_) in await client.execute_command("CLUSTER", "SLOTS"))
+
+        for node in own_cluster.nodes:
+            await eventually(partial(announced, node), lambda ports: ports == places)
+        url = f"rediss+cluster://127.0.0.1:{proxies[0].port}?ssl_ca_certs={certificate}"
+        stack.push_async_callback(scene.stack.aclose)  # The caches end before what they are connected to.
+        witness, _ = await scene.cache(url, POLICY, "A")
+        for key in keys:
+            await witness.write(key, 1)
+        await hits_return([witness], keys)
+        limit = PerMinute("uploads", 1, SharedCounts(url, scene.prefix, deadline_s=2.0))
+        other = PerMinute("uploads", 1, SharedCounts(url, scene.prefix, deadline_s=2.0))
+        assert [(await one.take("somebody")).granted for one in (limit, other)] == [True, False]
+        for one in (limit, other):
+            await one.aclose()
+        untrusting, _ = await scene.cache(f"rediss+cluster://127.0.0.1:{proxies[0].port}", POLICY, "B")
+        assert await sources(untrusting, keys[:1]) == ["postgres"]
+    scene.check(POLICY)
 
 
 async def test_uploads_are_counted_by_the_whole_cluster(scene: Scene, cluster: Cluster) -> None:

@@ -7,9 +7,10 @@ from collections import Counter
 import pytest
 
 from adapters.redis_cache.address import partitions_at, server_at
-from adapters.redis_cache.cluster import FORM, ClusterAddress
+from adapters.redis_cache.cluster import FORM, ClusterAddress, owners_in
 from adapters.redis_cache.keys import Keys, slot_of
 from adapters.redis_cache.policy import PARTITIONS_MAX, CachePolicy
+from adapters.redis_cache.server import Unavailable
 from adapters.redis_cache.stats import CacheStats
 from domain.errors import InvalidSettings
 from tests.strategies import new_id
@@ -52,3 +53,35 @@ def test_nodes_with_equal_ranges_of_slots_have_equally_many_partitions(partition
 
 def test_the_only_partition_keeps_its_name() -> None:
     assert Keys.of("p", new_id()).root.endswith(":{0}")
+
+
+def test_the_owners_of_slots_are_understood_and_a_node_without_a_name_is_where_it_was_asked() -> None:
+    owners = owners_in(
+        [[0, 1, [b"a", 7000, b"id", []], [b"replica", 7001, b"id", []]], [3, 3, [b"", 7002, b"id"]], [4, 4, [None, 1, b"id"]]], "here"
+    )
+    assert owners is not None
+    assert owners[:6] == [("a", 7000), ("a", 7000), None, ("here", 7002), ("here", 1), None]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        Unavailable("timeout"),
+        None,
+        b"OK",
+        [],
+        [[]],
+        [1, 2, 3],
+        [[0, 16384, [b"a", 1, b"id"]]],
+        [[5, 4, [b"a", 1, b"id"]]],
+        [[0, b"x", [b"a", 1, b"id"]]],
+        [[0, 1, [b"a", 99_999, b"id"]]],
+        [[0, 1, [b"a/b?", 1, b"id"]]],
+        [[0, 1, [b"\xff", 1, b"id"]]],
+        [[0, 1, [7, 1, b"id"]]],
+        [[0, 1]],
+    ],
+    ids=repr,
+)
+def test_what_is_no_answer_to_cluster_slots_is_none(told: object) -> None:
+    assert owners_in(told, "here") is None
