@@ -38,11 +38,9 @@ bench: $(INSTALLED)  ## Measure everything beside its peers, and renew docs/benc
 	$(BIN)/emg-sessions bench --output docs/bench $(ARGS)
 	$(BIN)/python -m adapters.entrypoints.bench.readme docs/bench/report.json README.md
 
-benchmarks: $(INSTALLED)  ## Measure single parts: the analysis, stalls, outages, the routes, signals, the page
+benchmarks: $(INSTALLED)  ## Measure single parts: the analysis, stalls, signals, the page
 	$(BIN)/python benchmarks/analysis_time.py
 	$(BIN)/python benchmarks/loop_stall.py
-	$(BIN)/python benchmarks/redis_outage.py
-	$(BIN)/python benchmarks/http_hot_route.py
 	$(BIN)/python benchmarks/signals.py
 	$(BIN)/python benchmarks/session_page.py
 

@@ -72,9 +72,9 @@ def serve(
 
     Exit code 0: it was told to end; 2: wrong usage or settings; 3: the storage failed.
     """
-    from adapters.entrypoints import console, serve
+    from adapters.entrypoints import console, serve, serving
 
-    raise typer.Exit(console.run(partial(serve.command, host=host, port=port, with_worker=worker), loop_factory=serve.new_event_loop))
+    raise typer.Exit(console.run(partial(serve.command, host=host, port=port, with_worker=worker), loop_factory=serving.new_event_loop))
 
 
 @app.command(epilog="Example: emg-sessions token --role therapist --subject anna")

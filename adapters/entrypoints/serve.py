@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, Final
+from typing import Final
 
 import structlog
 import uvicorn
-import uvloop
 
 from adapters.entrypoints.console import ExitCode, err, out
+from adapters.entrypoints.serving import keep_what_is_there, server_options
 from adapters.entrypoints.worker import run_worker
 from adapters.http.access import is_loopback
 from adapters.http.app import create_app
@@ -24,12 +23,7 @@ from adapters.settings import Settings
 from container import Container, http_policy
 from domain.errors import InvalidSettings, StorageError
 
-_DRAIN_S: Final = 10
-_KEEP_ALIVE_S: Final = 75
-_BACKLOG: Final = 2048
 _WORKER_PAUSE_S: Final = 5.0
-
-new_event_loop = uvloop.new_event_loop
 
 
 async def command(app: Container, settings: Settings, *, host: str, port: int, with_worker: bool) -> ExitCode:
@@ -110,29 +104,6 @@ def _config(app: object) -> uvicorn.Config:
     logger.handlers = [_ServerLog()]
     logger.propagate = False
     return uvicorn.Config(app, **server_options())  # type: ignore[arg-type]  # FastAPI's type of an application is wider than uvicorn's
-
-
-def server_options() -> dict[str, Any]:
-    """How uvicorn is run."""
-    return {
-        "http": "httptools",
-        "ws": "none",
-        "lifespan": "on",
-        "log_config": None,
-        "access_log": False,  # Its lines hold paths, and paths hold codes of patients.
-        "server_header": False,
-        "proxy_headers": False,
-        "timeout_keep_alive": _KEEP_ALIVE_S,
-        "timeout_graceful_shutdown": _DRAIN_S,
-        "backlog": _BACKLOG,
-    }
-
-
-def keep_what_is_there() -> None:
-    """Tells the garbage collector that what is there when the server starts stays: it need not look through it again and again, which took
-    a quarter of the time of a cached answer."""
-    gc.collect()
-    gc.freeze()
 
 
 class _ServerLog(logging.Handler):

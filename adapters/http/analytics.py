@@ -2,7 +2,7 @@
 
 What is answered is decided in AnalyticsAnswers, once. The ordinary route below it is FastAPI's, and documents it. AnalyticsFastPath is a
 middleware that recognises the same requests by their path and answers them itself: no routing, no dependency solving, no Request and no
-Response object, no layers of middlewares, which is most of what a request costs here (docs/adr/0009, benchmarks/http_hot_route.py).
+Response object, no layers of middlewares, which is most of what a request costs here (docs/adr/0009).
 Taking it out changes no answer, and a test holds the two ways together.
 """
 

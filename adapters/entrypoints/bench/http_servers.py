@@ -29,7 +29,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from adapters.entrypoints.serve import keep_what_is_there, new_event_loop, server_options
+from adapters.entrypoints.serving import keep_what_is_there, new_event_loop, server_options
 
 PATH: Final = "/api/v1/sessions/{session_id}/analytics"
 VARIABLE: Final = "EMG_BENCH_SERVE"
@@ -39,7 +39,8 @@ _POOL: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What to serve: `app` is bare, uncached or fastapi-cache2. `body` (in hex) and `headers` are what the bare one answers."""
+    """What to serve: `app` is ours, bare, uncached or fastapi-cache2; `server` is uvicorn, run as ours is, or granian. `body` (in hex) and
+    `headers` are what the bare one answers."""
 
     app: str
     database_url: str
@@ -47,6 +48,7 @@ class Served:
     key_prefix: str
     body: str = ""
     headers: tuple[tuple[str, str], ...] = ()
+    server: str = "uvicorn"
 
     def as_environment(self) -> dict[str, str]:
         """For the process that serves it."""
@@ -130,9 +132,14 @@ async def _document(db: AsyncSession, session_id: UUID) -> dict[str, Any]:
     return found.document
 
 
-def create(served: Served) -> Any:
-    """The application that is named."""
+def create() -> Any:
+    """The application that the environment names; its settings, if it is ours, are in the environment too."""
+    served = from_environment()
     match served.app:
+        case "ours":
+            from adapters.entrypoints import asgi  # noqa: PLC0415 - others should not have to load it
+
+            return asgi.create()
         case "bare":
             return bare(bytes.fromhex(served.body), [(name.encode(), value.encode()) for name, value in served.headers])
         case "uncached":
@@ -143,24 +150,48 @@ def create(served: Served) -> Any:
             raise SystemExit(f"there is no application {unknown!r}")
 
 
+def from_environment() -> Served:
+    """What to serve."""
+    return Served(**json.loads(os.environ[VARIABLE]))
+
+
 def main() -> None:
     """Serves until SIGTERM, on a port that is free; prints the address, as `emg-sessions serve` does."""
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(create(Served(**json.loads(os.environ[VARIABLE]))), **server_options()))
+        port: int = listening.getsockname()[1]
+        if from_environment().server == "uvicorn":
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                runner.run(_by_uvicorn(listening, port))
+            return
+    _by_granian(port)
 
-        async def serve() -> None:
-            serving = asyncio.create_task(server.serve([listening]))
-            while not server.started and not serving.done():  # noqa: ASYNC110 - nobody is told of it
-                await asyncio.sleep(0.01)
-            keep_what_is_there()
-            sys.stdout.write(f"http://127.0.0.1:{listening.getsockname()[1]}\n")
-            sys.stdout.flush()
-            await serving
 
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(serve())
+async def _by_uvicorn(listening: socket.socket, port: int) -> None:
+    server = uvicorn.Server(uvicorn.Config(create(), **server_options()))
+    serving = asyncio.create_task(server.serve([listening]))
+    while not server.started and not serving.done():  # noqa: ASYNC110 - nobody is told of it
+        await asyncio.sleep(0.01)
+    keep_what_is_there()
+    _announce(port)
+    await serving
+
+
+def _by_granian(port: int) -> None:
+    from granian import Granian  # noqa: PLC0415 - others should not have to load it
+    from granian.constants import Interfaces, Loops  # noqa: PLC0415
+
+    _announce(port)
+    Granian(
+        f"{__spec__.name}:create", factory=True, interface=Interfaces.ASGI, address="127.0.0.1", port=port, workers=1, loop=Loops.uvloop,
+        log_enabled=False,
+    ).serve()  # fmt: skip
+
+
+def _announce(port: int) -> None:
+    sys.stdout.write(f"http://127.0.0.1:{port}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

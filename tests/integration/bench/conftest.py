@@ -27,3 +27,10 @@ def documents() -> Documents:
 async def stage(postgres_server: str, documents: Documents) -> AsyncIterator[Stage]:
     async with open_servers(postgres_server, None) as place, open_truth(place.database_url) as truth:
         yield Stage(place, truth, documents, TINY)
+
+
+@pytest.fixture
+async def empty_stage(postgres_server: str, documents: Documents) -> AsyncIterator[Stage]:
+    """With a database that holds nothing yet, for what counts sessions."""
+    async with open_servers(postgres_server, None) as place, open_truth(place.database_url) as truth:
+        yield Stage(place, truth, documents, TINY)

@@ -3,7 +3,7 @@
 The rows are made by PostgreSQL itself, from one document that is cut down to a channel and two contractions, so that a million sessions
 take some four gigabytes; ids are spread over the indexes as those of recordings are. While they are loaded the triggers rest, and what
 those would have written is written too, but for the change log: it holds two days, and these sessions are older. Indexes that are no
-constraints are dropped meanwhile and built again, which takes half the time.
+constraints are dropped meanwhile and built again, which is quicker.
 """
 
 from __future__ import annotations

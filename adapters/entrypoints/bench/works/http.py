@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from http.client import HTTPConnection
@@ -38,6 +38,7 @@ from domain.session import SessionId, TherapySession
 
 _START_S_MAX: Final = 60.0
 _STOP_S_MAX: Final = 20.0
+_POLL_S: Final = 0.05
 _TURN_S_MIN: Final = 0.3
 _THERAPIST: Final = "the-therapist"
 _PATIENT: Final = "P001"
@@ -50,6 +51,8 @@ OURS: Final = "Emg-Sessions"
 TOKEN: Final = "Emg-Sessions, bearer token"  # noqa: S105 - a name
 UNCHANGED: Final = "Emg-Sessions, unchanged (304)"
 UNCACHED: Final = "FastAPI + SQLAlchemy"
+GRANIAN: Final = "Emg-Sessions, granian"
+BARE_GRANIAN: Final = "bare ASGI handler, granian"
 FASTAPI_CACHE: Final = "FastAPI + fastapi-cache2"
 
 CONFIGURED: Final = (
@@ -106,9 +109,24 @@ class Server:
             if not address.startswith("http://"):
                 raise NotMeasured(f"the server of {self.name!r} did not start within {_START_S_MAX:g} s")
             self.port = int(address.rpartition(":")[2])
+            await self._listens()
             yield
         finally:
             await _end(process)
+
+    async def _listens(self) -> None:
+        """Granian tells its address before it listens there."""
+        end_s = time.monotonic() + _START_S_MAX
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            except OSError:
+                if time.monotonic() > end_s:
+                    raise NotMeasured(f"the server of {self.name!r} did not listen within {_START_S_MAX:g} s") from None
+                await asyncio.sleep(_POLL_S)
+            else:
+                writer.close()
+                return
 
 
 class Load:
@@ -189,7 +207,16 @@ async def http(stage: Stage) -> Findings:
         bare = Server(BARE, peer, served("bare", body=body.hex(), headers=tuple(headers.items())).as_environment())
         await stack.enter_async_context(bare.running())
         unchanged = Server(UNCHANGED, (), {}, f"If-None-Match: {headers['etag']}\r\n", "304", port=ours.port, process=ours.process)
-        servers = (bare, ours, with_token, unchanged, uncached, fastapi_cache)
+        servers = [bare, ours, with_token, unchanged, uncached, fastapi_cache]
+        if stage.pace.thorough:
+            # The other server that was looked at (docs/adr/0009): the same applications on it.
+            ours_too, bare_too = served("ours"), served("bare", body=body.hex(), headers=tuple(headers.items()))
+            servers += [
+                Server(GRANIAN, peer, environment | replace(ours_too, server="granian").as_environment()),
+                Server(BARE_GRANIAN, peer, replace(bare_too, server="granian").as_environment()),
+            ]
+            for server in servers[-2:]:
+                await stack.enter_async_context(server.running())
         load = await stack.enter_async_context(open_load())
         for server in servers:  # Warm.
             await load.measure(server, path, _seconds(stage))
@@ -237,7 +264,7 @@ def answer_of(port: int, path: str) -> tuple[bytes, dict[str, str]]:
 
 
 def _found(servers: Sequence[Server], body_bytes: int, busiest: float) -> Findings:
-    bare, ours, with_token, _, uncached, _ = servers
+    bare, ours, with_token, _, uncached, *_ = servers
 
     def beside(one: Server, other: Server, times: float = 1.0) -> list[float]:
         return [times * ours / theirs for ours, theirs in zip(one.rates, other.rates, strict=True)]
