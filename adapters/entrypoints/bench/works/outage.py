@@ -121,9 +121,7 @@ class Run:
         """Answers older than our cache's bound, and FRESH ones that did not show what was acknowledged."""
         fresh_s = Ours.policy.heartbeat_s + _CLOCKS_S
         pairs = zip(self.ledger.seen, self.ledger.ages_s(), strict=True)
-        too_old = {
-            place for place, (read, age_s) in enumerate(pairs) if age_s > fresh_s + (0 if read.fresh else Ours.policy.near_trust_s)
-        }
+        too_old = {place for place, (read, age_s) in enumerate(pairs) if age_s > fresh_s + (0 if read.fresh else Ours.policy.near_trust_s)}
         broken = set(map(id, self.ledger.broken()))
         return sum(place in too_old or id(read) in broken for place, read in enumerate(self.ledger.seen))
 
