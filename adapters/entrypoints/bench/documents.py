@@ -63,6 +63,14 @@ def grown_to(analytics: SessionAnalytics, size_bytes: int) -> SessionAnalytics:
     return document.decode(document.encode(grown), of="the bench")
 
 
+def small(analytics: SessionAnalytics) -> SessionAnalytics:
+    """The analytics with one channel and two contractions: for works in which the document is not what matters."""
+    channel = analytics.channels[0]
+    items = channel.contractions.items[:2]
+    channel = replace(channel, contractions=replace(channel.contractions, count=len(items), items=items))
+    return replace(analytics, channels=(channel,), summary=replace(analytics.summary, channel_count=1))
+
+
 def _with_contractions(analytics: SessionAnalytics, count: int) -> SessionAnalytics:
     rng = random.Random(count)
     share = count / max(1, sum(len(channel.contractions.items) for channel in analytics.channels))

@@ -19,8 +19,8 @@ def figure(value: float) -> str:
 
 
 def spread(value: Spread) -> str:
-    """The median, with the least and the most."""
-    return f"{figure(value.median)} ({figure(value.least)} to {figure(value.most)})"
+    """The median, with the least and the most if they differ."""
+    return figure(value.median) if value.least == value.most else f"{figure(value.median)} ({figure(value.least)} to {figure(value.most)})"
 
 
 def table(found: Table) -> str:
@@ -38,14 +38,9 @@ def table(found: Table) -> str:
 def wide(columns: Sequence[Table]) -> str:
     """Tables of one group as columns of one."""
     head = "| | " + " | ".join(f"{column.title}, {column.unit}" for column in columns) + " |"
-    lines = [f"| {row.way} | " + " | ".join(cell(column.row(row.way).value) for column in columns) + " |" for row in columns[0].rows]
+    lines = [f"| {row.way} | " + " | ".join(spread(column.row(row.way).value) for column in columns) + " |" for row in columns[0].rows]
     notes = [f"\n{note}" for column in columns for note in column.notes]
     return "\n".join([f"### {columns[0].group}", "", head, "|---|" + "---:|" * len(columns), *lines, *notes])
-
-
-def cell(value: Spread) -> str:
-    """The median, and the spread if there is one."""
-    return figure(value.median) if value.least == value.most else spread(value)
 
 
 def asked(report: Report) -> str:

@@ -55,6 +55,14 @@ class OpenLoop:
 
     async def run(self, begin_s: float) -> None:
         """Makes the calls that fall due from a moment of `time.monotonic` on, until it is stopped; then waits for those under way."""
+        try:
+            await self._make(begin_s)
+            if self._under_way:
+                await asyncio.wait(set(self._under_way), timeout=_LAND_S_MAX)
+        finally:
+            await self._give_up()
+
+    async def _make(self, begin_s: float) -> None:
         made = 0
         while (due_s := begin_s + made / self._rate_per_s) < self._end_s:
             late_s = time.monotonic() - due_s
@@ -65,11 +73,9 @@ class OpenLoop:
             self._under_way[task] = (self._what(made), due_s)
             task.add_done_callback(self._under_way.pop)
             made += 1
-        await self._land()
 
-    async def _land(self) -> None:
-        if self._under_way:
-            await asyncio.wait(set(self._under_way), timeout=_LAND_S_MAX)
+    async def _give_up(self) -> None:
+        """Nothing is left running, however it ends."""
         for task, (what, due_s) in list(self._under_way.items()):
             task.cancel()
             self.calls.append(Call(what, due_s, time.monotonic() - due_s, error=NEVER_ANSWERED))

@@ -94,7 +94,7 @@ def drawn_curves(curves: Curves) -> bytes:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(_WIDTH_IN, 4.3), layout="constrained")
         axes = figure.add_subplot()
-        axes.set_title(curves.title, loc="left", fontweight="bold")
+        axes.set_title(curves.title, loc="left", fontweight="bold", pad=18 if curves.marks else None)
         axes.set_xlabel(curves.x_label)
         axes.set_ylabel(curves.y_label)
         values = [y for line in curves.lines for y in line.y if y is not None]
@@ -111,7 +111,7 @@ def drawn_curves(curves: Curves) -> bytes:
             drawn.set_dashes(dash)
         for at, what in curves.marks:
             axes.axvline(at, color=_INK, linewidth=0.8, linestyle=(0, (1, 2)))
-            axes.annotate(what, (at, 1.0), xycoords=("data", "axes fraction"), xytext=(3, -10), textcoords="offset points", fontsize=9)
+            axes.annotate(what, (at, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points", fontsize=9)
         if axes.get_yscale() == "linear":
             axes.set_ylim(bottom=0)
         _grid(axes)

@@ -15,7 +15,7 @@ from domain.errors import InvalidSettings
 
 BEGIN: Final = "<!-- Figures of `make bench`: generated, not to be edited. -->"
 END: Final = "<!-- End of the figures. -->"
-TABLES: Final = ("readers_64_zipf", "stampede_loads")
+TABLES: Final = ("readers_zipf_64", "stampede_loads")
 PICTURES: Final = ("hits", "throughput", "outage_age")
 """What the README shows, by the names of tables and curves; docs/bench/report.md has everything."""
 

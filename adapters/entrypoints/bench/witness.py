@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.entrypoints.bench.documents import of_session, session_id_of
@@ -147,14 +148,28 @@ async def open_witnesses(
         yield witnesses
 
 
+@asynccontextmanager
+async def all_or_first_failure() -> AsyncIterator[asyncio.TaskGroup]:
+    """A group of tasks of which the first failure ends all, and is raised as what it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Peers log each failure with its traceback; thousands of them would be charged to those who fail most."""
+    """What fails is meant to, and is counted. Peers log each failure with its traceback: thousands of them would be charged to those who
+    fail most. Ours logs the breaker's changes of state."""
     levels = {name: logging.getLogger(name).level for name in _CHATTY}
     for name in levels:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    ours = structlog.get_config()["wrapper_class"]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         yield
     finally:
+        structlog.configure(wrapper_class=ours)
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)

@@ -6,9 +6,9 @@ import pytest
 import redis.asyncio as redis
 import sqlalchemy as sa
 
-from adapters.entrypoints.bench.documents import session_id_of
+from adapters.entrypoints.bench.documents import session_id_of, small
 from adapters.entrypoints.bench.stage import Stage
-from adapters.entrypoints.bench.works.growth import costs_at, load_sessions, number_of, small
+from adapters.entrypoints.bench.works.growth import costs_at, load_sessions, number_of
 from adapters.entrypoints.bench.works.memory import memory, used_bytes
 from adapters.postgres.session_registry import PostgresSessionRegistry
 from domain.ports import SessionQuery

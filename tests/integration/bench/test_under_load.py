@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated:DeprecationWa
 
 
 async def test_an_outage_is_felt_by_everybody_and_answered_by_ours(stage: Stage) -> None:
-    plan = outage.Plan(20.0, 20.0, 0.6, 0.8, 0.8, 0.6, 1.2, repetitions=1, together=True)
+    plan = outage.Plan(20.0, 20.0, 0.6, 0.8, 0.6, 0.6, 1.0, repetitions=1, together=True)
     runs = await outages_of((Ours, OursFar, RedisPyAside, CashewsAside, AiocacheAside), plan, stage)
     for name, (run,) in runs.items():
         moments = run.moments
@@ -26,7 +26,6 @@ async def test_an_outage_is_felt_by_everybody_and_answered_by_ours(stage: Stage)
         assert len(run.database) > 10
     for ours in (Ours, OursFar):
         (run,) = runs[ours.name]
-        assert run.moments.opened_s is not None
         assert (run.errors(), run.wrong()) == (0, 0)
     found = outage.findings(runs, plan)
     assert {len(table.rows) for table in found.tables} == {5}

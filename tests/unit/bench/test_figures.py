@@ -72,7 +72,7 @@ def test_what_was_asked_holds_if_the_median_does(asked: Asked, holds: bool) -> N
 
 def test_a_table_shows_the_best_first_and_what_it_compares_with() -> None:
     shown = markdown.table(HITS)
-    assert shown.index("| ours | 2 (1 to 3) | 2 (1.5 to 2.5) |") < shown.index("| theirs | 4 (3 to 1,234) | 1 (1 to 1) |")
+    assert shown.index("| ours | 2 (1 to 3) | 2 (1.5 to 2.5) |") < shown.index("| theirs | 4 (3 to 1,234) | 1 |")
     assert "µs (less is better)" in shown
     assert "times as fast as theirs" in shown
     assert shown.endswith("A note.")
@@ -91,7 +91,7 @@ def test_a_page_says_when_where_with_what_and_how_each_peer_is_set_up() -> None:
     ):
         assert words in page
     assert "| near | at least 1.5 times | 1.6 (1.4 to 1.7) times | yes |" in page
-    assert "| heartbeat | at most 5 µs | 6 (6 to 6) µs | **no** |" in page
+    assert "| heartbeat | at most 5 µs | 6 µs | **no** |" in page
 
 
 def test_a_page_of_a_run_without_asked_figures_has_no_empty_table() -> None:

@@ -82,9 +82,11 @@ async def test_what_comes_before_a_turn_is_not_timed_and_is_told_what_will_be_as
     called = Called(clock, 1000.0)
     rounds = await in_blocks([Way("way", called.call, called.prepare)], [range(100)], PACE, once=True, clock=clock)
     assert rounds.us["way"] == pytest.approx([1000.0] * 4)
+    assert len(called.before) >= 5
     asked = iter(called.numbers)
     for numbers in called.before:
         assert sorted(next(asked) for _ in numbers) == numbers
+    assert next(asked, None) is None  # Nothing was asked without its being told, and nothing twice.
 
 
 async def test_where_nothing_may_be_asked_twice_a_turn_is_as_long_as_there_are_numbers() -> None:
@@ -92,6 +94,7 @@ async def test_where_nothing_may_be_asked_twice_a_turn_is_as_long_as_there_are_n
     called = Called(clock, 1.0)
     await in_blocks([Way("way", called.call, called.prepare)], [range(8)], PACE, once=True, clock=clock)
     assert all(numbers == list(range(8)) for numbers in called.before[-4:])
+    assert len(called.numbers) == sum(map(len, called.before))
 
 
 async def test_a_turn_goes_on_in_its_numbers_where_the_last_one_ended() -> None:
@@ -128,9 +131,13 @@ async def test_call_by_call_no_way_makes_two_calls_before_all_others_made_one() 
         return Way(name, call)
 
     ways = [way(name) for name in "abc"]
-    await call_by_call(ways, [0], PACE, clock=clock)
+    pace = Pace("test", rounds=1, turn_s=1.0, calls=6, sessions=1, many_rounds=1, readers=(1,), thorough=False)
+    await call_by_call(ways, [0], pace, clock=clock)
     measured = order[3:]  # After the warm-up.
-    assert all(set(measured[place : place + 3]) == set("abc") for place in range(0, len(measured), 3))
+    rounds = [measured[place : place + 3] for place in range(0, len(measured), 3)]
+    assert all(set(each) == set("abc") for each in rounds)
+    firsts = [each[0] for each in rounds]
+    assert {firsts.count(name) for name in "abc"} == {2}
 
 
 async def test_the_garbage_collector_is_as_it_was_even_if_a_call_fails() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from adapters.entrypoints.bench.open_loop import OpenLoop
+from adapters.entrypoints.bench.open_loop import NEVER_ANSWERED, OpenLoop
 
 
 async def made(loop: OpenLoop, seconds: float) -> None:
@@ -59,3 +59,24 @@ async def test_what_is_raised_is_noted_by_its_name_and_the_load_goes_on() -> Non
     loop = OpenLoop(call, lambda _: "read", 100.0)
     await made(loop, 0.05)
     assert [call.error for call in sorted(loop.calls, key=lambda call: call.due_s)] == ["", "ValueError", "", "", ""]
+
+
+async def test_a_load_that_is_cancelled_leaves_nothing_running() -> None:
+    ended: list[str] = []
+
+    async def call(_: int) -> str:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+        return ""
+
+    loop = OpenLoop(call, lambda _: "read", 100.0)
+    running = asyncio.create_task(loop.run(time.monotonic() - 0.05))
+    await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.wait({running})
+    assert running.cancelled()
+    assert len(ended) == len(loop.calls) >= 5
+    assert {call.error for call in loop.calls} == {NEVER_ANSWERED}

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import document
-from adapters.entrypoints.bench.documents import of_session, session_id_of
+from adapters.entrypoints.bench.documents import of_session, session_id_of, small
 from adapters.entrypoints.bench.figures import Curves, Findings, Line, Row, Spread, Table
 from adapters.entrypoints.bench.method import Rounds, Way, call_by_call
 from adapters.entrypoints.bench.peers.opening import Opening
@@ -38,7 +38,6 @@ _HELD: Final = 100
 _PAGE: Final = 50
 _PATIENTS: Final = 200
 _CALLS_MAX: Final = 60
-_CONTRACTIONS: Final = 2
 
 # Odd, so that it maps the numbers below 2^48 onto themselves: neighbours are far apart.
 _FACTOR: Final = 25_214_903_917
@@ -73,14 +72,6 @@ _INDEXES: Final = sa.text(
 def number_of(n: int) -> int:
     """The number of the n-th session, from 1 on."""
     return (n * _FACTOR) % (1 << _BITS)
-
-
-def small(analytics: SessionAnalytics) -> SessionAnalytics:
-    """The analytics with one channel and two contractions."""
-    channel = analytics.channels[0]
-    items = channel.contractions.items[:_CONTRACTIONS]
-    channel = replace(channel, contractions=replace(channel.contractions, count=len(items), items=items))
-    return replace(analytics, channels=(channel,), summary=replace(analytics.summary, channel_count=1))
 
 
 async def load_sessions(engine: AsyncEngine, analytics: SessionAnalytics, first: int, last: int) -> None:
@@ -170,7 +161,7 @@ def _found(found: dict[int, Rounds], document_bytes: int) -> Findings:
     sizes: Sequence[int] = list(found)
     ways = list(found[sizes[0]].us)
     notes = (
-        f"A document of {document_bytes:,} bytes: one channel, {_CONTRACTIONS} contractions. Single calls in turn; a page has {_PAGE}"
+        f"A document of {document_bytes:,} bytes: one channel, two contractions. Single calls in turn; a page has {_PAGE}"
         f" sessions, and the patients are {_PATIENTS}. In Redis is what was read, not all of the sessions.",
     )
     return Findings(

@@ -30,7 +30,7 @@ _READS_PLANNED: Final = 4_096
 _GET: Final = RedisPy.name_raw
 _NOTES_MANY: Final = (
     f"Emg-Sessions and cashews in memory hold {ENTRIES_MAX:,} sessions in the process, cashews client side 10,000, its default. What is"
-    " not held is loaded from PostgreSQL, as every reader would.",
+    " not held there comes from Redis; of cashews in memory, from PostgreSQL.",
 )
 
 
@@ -38,14 +38,14 @@ async def readers(stage: Stage) -> Findings:
     """All four ways to choose sessions, by 64 and by 256 readers; the last also by fewer, for the curves."""
     stage = stage.with_prefix("readers")
     sessions = range(_FIRST, _FIRST + stage.pace.sessions)
+    stage.progress.at(0, f"filling {len(sessions):,} sessions")
     await stage.truth.fill(stage.documents.recorded, sessions)
     counts = stage.pace.readers
-    some, fewer = (counts, (1, 16)) if stage.pace.thorough else (counts[:1], (1,))
     choices = {
-        "one": ("of one session", counts),
-        "own": ("of a session each", some),
-        "uniform": (f"of any of {len(sessions):,} sessions", some),
-        "zipf": (f"of {len(sessions):,} sessions by Zipf's law", (*fewer, *counts)),
+        "one": ("of one session", counts if stage.pace.thorough else counts[-1:]),
+        "own": ("of a session each", counts if stage.pace.thorough else counts[:1]),
+        "uniform": (f"of any of {len(sessions):,} sessions", counts if stage.pace.thorough else counts[:1]),
+        "zipf": (f"of {len(sessions):,} sessions by Zipf's law", ((1, 16) if stage.pace.thorough else (1,)) + counts),
     }
     asked = ("own", counts[0])
     plan = [(name, title, count) for name, (title, each) in choices.items() for count in each]

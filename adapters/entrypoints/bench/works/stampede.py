@@ -33,7 +33,7 @@ async def stampede(stage: Stage, processes_count: int = PROCESSES) -> Findings:
     stage = stage.with_prefix("stampede")
     loads: dict[str, list[float]] = {kind.name: [] for kind in PEERS}
     took_ms: dict[str, list[float]] = {kind.name: [] for kind in PEERS}
-    rounds = stage.pace.rounds
+    rounds = stage.pace.many_rounds
     sessions = range(_FIRST, _FIRST + rounds + 1)
     await stage.truth.fill(of_session(stage.documents.recorded, 0), sessions)
     async with _processes(stage, processes_count) as processes:
