@@ -22,6 +22,7 @@ from typing import Final
 
 import redis.asyncio as redis
 import sqlalchemy as sa
+from redis.asyncio.connection import parse_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.embedded import EmbeddedPostgres, EmbeddedValkey
@@ -153,6 +154,9 @@ async def _administering(url: str) -> AsyncIterator[AsyncConnection]:
 
 async def _version_of_redis(url: str) -> dict[str, str]:
     try:
+        if not url.startswith("redis://") or "host" not in parse_url(url):
+            # Some peers would make something else of it, such as a server at the usual port.
+            raise InvalidSettings("--redis-url: not all peers know TLS, sockets and sentinels; give redis://user:password@host:6379/0")
         async with redis.Redis.from_url(url, socket_connect_timeout=_CONNECT_S) as client:
             server = await client.info("server")
     except ValueError:

@@ -98,8 +98,8 @@ async def test_a_run_on_given_servers_leaves_them_as_they_were_even_if_it_fails(
         await own.aclose()
 
 
-@pytest.mark.parametrize("url", ["nonsense", "redis://127.0.0.1:1/0"])
-async def test_a_redis_that_does_not_answer_is_named_and_no_database_stays_behind(postgres_server: str, url: str) -> None:
+@pytest.mark.parametrize("url", ["nonsense", "redis://127.0.0.1:1/0", "unix:///run/redis.sock", "rediss://127.0.0.1/0", "redis://"])
+async def test_a_redis_that_cannot_be_used_by_all_is_refused_and_no_database_stays_behind(postgres_server: str, url: str) -> None:
     count = "SELECT count(*) FROM pg_database WHERE datname LIKE 'emg_bench_%'"
     before = run_sql(postgres_server, count)
     with pytest.raises(InvalidSettings, match="--redis-url"):
