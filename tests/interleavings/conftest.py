@@ -33,7 +33,7 @@ __all__ = ["engine"]
 # Whoever finds the lease taken looks again at each step, and asks the database after four. Copies in the process are kept and never
 # trusted unasked, so that every read is held to what was vouched for. Nothing ends by itself.
 POLICY: Final = CachePolicy(
-    near_trust_s=0.0, heartbeat_s=60.0, lease_s=60.0, follow_poll_s=STEP_S, follow_s_max=4.5 * STEP_S, command_s=5.0, connect_s=5.0
+    near_trust_s=0.0, heartbeat_s=60.0, lease_s=60.0, follow_poll_s=STEP_S, follow_s_max=4.5 * STEP_S, command_s=60.0, connect_s=60.0
 )
 Actors = dict[str, Callable[[], Coroutine[Any, Any, None]]]
 
