@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from domain.analytics import AnalysisParameters, SessionAnalytics
@@ -26,6 +24,7 @@ from domain.ports import (
 )
 from domain.session import SessionId, SessionState, TherapySession, session_id_of
 from domain.traces import NoTraces
+from services.named_files import under_name
 
 # The share of the work that is done when a stage begins, about.
 _FETCHING: Final = 0.05
@@ -86,7 +85,7 @@ class TherapySessionProcessor(SessionProcessing):
             await self._complete(await self._register(known.analytics, SessionState.COMPLETED), known.analytics)
             return Processed(session_id, known.analytics, known.version, new=False)
         # Under the name that the session has, so that it is the same analysis wherever it is made.
-        with _named(path, path.name if registered is None else registered.file_name) as named:
+        with under_name(path, path.name if registered is None else registered.file_name) as named:
             analytics = await self._analysed(named, session_id)
         session = await self._register(analytics, SessionState.PROCESSING)
         if session.session_id != session_id:
@@ -127,7 +126,7 @@ class TherapySessionProcessor(SessionProcessing):
             raise RecordingNotFound(f"{session.file_name}: its recording was not kept")
         await self._note(session_id, SessionState.PROCESSING, _FETCHING)
         async with self._store.fetched(session.recording_key) as fetched:
-            with _named(fetched, session.file_name) as path:
+            with under_name(fetched, session.file_name) as path:
                 await self._note(session_id, SessionState.PROCESSING, _IDENTIFYING)
                 digest, size_bytes = await asyncio.to_thread(_identity, self._reader, path)
                 identified = await self._registry.identify(session_id, digest, size_bytes)
@@ -195,15 +194,3 @@ def read_and_analyse(
 
 def _identity(reader: RecordingReader, path: Path) -> tuple[str, int]:
     return reader.digest(path), path.stat().st_size
-
-
-@contextmanager
-def _named(path: Path, file_name: str) -> Iterator[Path]:
-    """The file under the name that its recording has: the name tells when it was recorded, and errors name it."""
-    if path.name == file_name:
-        yield path
-        return
-    with TemporaryDirectory(prefix="emg-sessions-") as folder:
-        link = Path(folder) / Path(file_name).name
-        link.symlink_to(path.absolute())
-        yield link

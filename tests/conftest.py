@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from adapters.embedded import EmbeddedPostgres, EmbeddedValkey
-from tests.servers import Addresses, NoServer, OwnRedis, OwnServer, Servers, new_database, server_folder
+from tests.servers import Addresses, NoServer, OwnRedis, OwnServer, Servers, new_database, server_folder, temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SERVERLESS = ("tests/unit", "tests/architecture", "tests/model", "tests/containers")  # A run of these alone starts no server.
 _SERVERS = pytest.StashKey[Servers]()
+_TEMPORARY = pytest.StashKey[ExitStack]()
 _ADDRESSES = pytest.StashKey[Addresses]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the pair, in pytest-xdist's controller if there is one: its workers get the addresses."""
+    """Start the pair, in pytest-xdist's controller if there is one: its workers get the addresses, and its temporary folder."""
     given: dict[str, Any] | None = getattr(config, "workerinput", None)
     if given is None:
+        config.stash[_TEMPORARY] = ExitStack()
+        config.stash[_TEMPORARY].enter_context(temporary_folder())
         if _tests_may_need_servers(config):
             _start(config)
     elif "servers" in given:
@@ -42,6 +46,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     servers = config.stash.get(_SERVERS, None)
     if servers is not None:
         servers.stop()
+    if _TEMPORARY in config.stash:
+        config.stash[_TEMPORARY].close()
 
 
 def pytest_report_header(config: pytest.Config) -> str:

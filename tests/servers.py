@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 CHOICES = ("auto", "containers", "embedded")
 _FOLDER_PREFIX = "emg-sessions-tests-"
 _FOLDER_OLD_S = 60.0
+_TEMPORARY_ROOT = "PYTEST_DEBUG_TEMPROOT"  # pytest's own name for where its folders are.
 _CONTAINER_START_S = 60.0
 _POLL_S = 0.05
 
@@ -204,7 +205,7 @@ def server_folder() -> Iterator[Path]:
 
     It is not pytest's tmp_path, which other runs of pytest close to other users, as whom PostgreSQL runs when the tests run as root.
     """
-    folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX)).resolve()
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=_temporary_root())).resolve()
     owner = Lock(folder / "owner.lock")
     owner.take(shared=False)
     try:
@@ -214,9 +215,34 @@ def server_folder() -> Iterator[Path]:
         owner.release()
 
 
+@contextmanager
+def temporary_folder() -> Iterator[None]:
+    """Give the run a temporary folder of its own, and remove it: who is killed in a test, or ends without a word, leaves things there.
+
+    What pytest keeps of the last runs, and servers, stay beside it: their paths are to be found again, and short.
+    """
+    before = {name: os.environ.get(name) for name in (_TEMPORARY_ROOT, "TMPDIR")}
+    os.environ[_TEMPORARY_ROOT] = str(_temporary_root())
+    with server_folder() as folder:
+        os.environ["TMPDIR"] = str(folder)
+        tempfile.tempdir = None
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
+            tempfile.tempdir = None
+
+
+def _temporary_root() -> Path:
+    return Path(os.environ.get(_TEMPORARY_ROOT) or tempfile.gettempdir()).resolve()
+
+
 def remove_leftovers() -> None:
     """Remove the folders, and stop the servers, of test runs that were killed."""
-    for folder in Path(tempfile.gettempdir()).resolve().glob(f"{_FOLDER_PREFIX}*"):
+    for folder in _temporary_root().glob(f"{_FOLDER_PREFIX}*"):
         owner = Lock(folder / "owner.lock")
         with suppress(OSError):
             # A young one may belong to somebody who has not come to lock it yet.

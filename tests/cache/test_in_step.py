@@ -132,7 +132,7 @@ async def test_a_pass_without_news_keeps_every_entry(caches_over_either: Caches)
 
 
 async def test_thousands_of_changes_are_brought_in_one_pass(caches: Caches) -> None:
-    policy_as_by_default = type(QUIET)(heartbeat_s=60.0, near_entries_max=0)
+    policy_as_by_default = type(QUIET)(heartbeat_s=60.0, near_entries_max=0, command_s=10.0, connect_s=10.0)
     cache, session_id = await caches.open(policy_as_by_default), new_id()
     await cache.save(edition(session_id, 1))
     analytics = edition(session_id, 2)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command, emg_sessions
+from tests.servers import server_folder
 
 UNKNOWN = "6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10"
 OK, SOME_FAILED, USAGE, STORAGE = 0, 1, 2, 3
@@ -118,6 +119,12 @@ def test_one_bad_file_does_not_stop_the_rest_and_the_exit_code_says_so(command: 
     assert len(processed.out.splitlines()) == 2
     assert re.search(r"failed: broken\.c3d: \S", processed.err)
     assert re.search(r"failed: empty\.c3d: .*empty", processed.err)
+
+
+def test_nothing_is_left_in_the_temporary_folder(command: Command, recordings: list[Path]) -> None:
+    with server_folder() as folder:
+        assert command("process", *recordings, TMPDIR=str(folder)).code == OK
+        assert [left.name for left in folder.iterdir() if left.name != "owner.lock"] == []
 
 
 def test_nothing_is_stored_of_a_recording_that_cannot_be_analysed(command: Command, tmp_path: Path) -> None:

@@ -547,7 +547,7 @@ def test_key_prefixes_lead_to_a_server_that_answers(redis_url: str, redis_prefix
 
 
 def test_servers_of_a_killed_test_run_are_removed_by_the_next(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(data_folder))
+    monkeypatch.setenv("PYTEST_DEBUG_TEMPROOT", str(data_folder))
     left = data_folder / "emg-sessions-tests-left"
     with program(EmbeddedValkey, left) as killed:
         pid = killed.server_pid()
