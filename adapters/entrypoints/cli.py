@@ -130,7 +130,7 @@ def bench(
     from adapters.entrypoints.bench import command
 
     # Peers block the event loop and Redis is killed on purpose: the cache's warnings of that would only hide the progress.
-    given = {} if "LOG_LEVEL" in os.environ else {"log_level": "error"}
+    given: dict[str, Any] = {} if "LOG_LEVEL" in os.environ else {"log_level": "error"}
     raise typer.Exit(
         console.run(
             partial(
