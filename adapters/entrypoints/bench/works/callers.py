@@ -20,6 +20,7 @@ from adapters.entrypoints.bench.peers.peer import Peer
 from adapters.entrypoints.bench.peers.redis_py import RedisPy
 from adapters.entrypoints.bench.servers import Place
 from adapters.entrypoints.bench.stage import open_truth
+from adapters.logs import configure_logs
 
 PEERS: Final[tuple[type[Peer], ...]] = (Ours, CashewsRedis, AiocacheRedis, DogpileRedis, FastapiCache, RedisPy)
 
@@ -75,4 +76,5 @@ def _say(line: bytes) -> None:
 
 
 if __name__ == "__main__":
+    configure_logs("error", "json")  # To standard error: on standard output are answers alone.
     asyncio.run(call(msgspec.json.decode(sys.stdin.buffer.readline(), type=Setting)))

@@ -54,7 +54,7 @@ class Plan:
     together: bool
 
 
-FULL: Final = Plan(500.0, 50.0, 10.0, 1000, repetitions=3, together=False)
+FULL: Final = Plan(500.0, 50.0, 6.0, 500, repetitions=2, together=False)
 QUICK: Final = Plan(60.0, 15.0, 3.0, 100, repetitions=1, together=True)
 
 
