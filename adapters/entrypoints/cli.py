@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -128,6 +129,8 @@ def bench(
     from adapters.entrypoints import console
     from adapters.entrypoints.bench import command
 
+    # Peers block the event loop and Redis is killed on purpose: the cache's warnings of that would only hide the progress.
+    given: dict[str, Any] = {} if "LOG_LEVEL" in os.environ else {"log_level": "error"}
     raise typer.Exit(
         console.run(
             partial(
@@ -139,7 +142,8 @@ def bench(
                 output=output,
                 database_url=database_url,
                 redis_url=redis_url,
-            )
+            ),
+            **given,
         )
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from adapters.entrypoints.bench.recorded import documents_of
 from adapters.entrypoints.bench.servers import open_servers
 from adapters.entrypoints.bench.stage import Stage, open_truth
 from adapters.entrypoints.bench.tables import show
-from adapters.entrypoints.console import ExitCode, err
+from adapters.entrypoints.console import ExitCode, err, fail
 from adapters.settings import Settings
 from container import Container
 from domain.errors import InvalidSettings
@@ -49,16 +50,22 @@ async def command(
         from adapters.entrypoints.bench.catalogue import WORKS  # noqa: PLC0415 - of an optional extra
         from adapters.entrypoints.bench.output import write  # noqa: PLC0415
     works = chosen(WORKS, only)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
-        report = await measure(
-            works,
-            method.QUICK if quick else method.FULL,
-            recording=recording,
-            database_url=database_url,
-            redis_url=redis_url,
-            bar=bar,
-        )
+    task, terminated = asyncio.current_task(), False
+
+    def terminate() -> None:
+        # As Ctrl-C does: what was started ends, and what was made on given servers is removed.
+        nonlocal terminated
+        terminated = True
+        if task is not None:
+            task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        report = await _measured(works, method.QUICK if quick else method.FULL, recording, database_url, redis_url)
+    except asyncio.CancelledError:
+        if terminated:
+            fail("terminated", ExitCode.INTERRUPTED)
+        raise
     if output is not None:
         await asyncio.to_thread(write, report, output)
     if as_json:
@@ -67,6 +74,14 @@ async def command(
     else:
         show(report)
     return ExitCode.OK
+
+
+async def _measured(
+    works: Sequence[Work], pace: method.Pace, recording: Path | None, database_url: str | None, redis_url: str | None
+) -> Report:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        return await measure(works, pace, recording=recording, database_url=database_url, redis_url=redis_url, bar=bar)
 
 
 @contextmanager

@@ -93,7 +93,7 @@ class AiocacheRedis(AiocacheMemory):
         at = parse_url(self.place.redis_url)
         return RedisCache(
             serializer=PickleSerializer(),
-            endpoint=at.get("host", "127.0.0.1"),
+            endpoint=at["host"],
             port=at.get("port", 6379),
             db=at.get("db", 0),
             password=at.get("password"),

@@ -13,7 +13,6 @@ from adapters import document
 from adapters.entrypoints.bench.documents import compressed
 from adapters.entrypoints.bench.peers.peer import TTL_S, BatchPeer
 from domain.analytics import SessionAnalytics
-from domain.errors import InvalidSettings
 
 # Its default of 250 ms would fail where 256 readers of documents of 1 MB wait for each other.
 _REQUEST_MS = 10_000
@@ -32,8 +31,6 @@ class Glide(BatchPeer):
     async def open(self) -> None:
         """Connects."""
         at = parse_url(self.place.redis_url)
-        if "host" not in at:
-            raise InvalidSettings("--redis-url: the peers reach it by TCP; give redis://host:port")
         password = at.get("password")
         configuration = GlideClientConfiguration(
             [NodeAddress(at["host"], int(at.get("port", 6379)))],
