@@ -54,14 +54,16 @@ async def open_servers(database_url: str | None, redis_url: str | None) -> Async
     own = OwnServers()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(own.aclose)
+        # First what may turn out to be of no use, before anything is made on a server that is given.
+        keys = await own.open_redis() if redis_url is None else redis_url
+        redis_version = await _version_of_redis(keys)
         server = await asyncio.to_thread(own.open_postgres) if database_url is None else database_url
-        versions, database = await _new_database(server, name)
+        postgres_version, database = await _new_database(server, name)
         if database_url is not None:
             stack.push_async_callback(_drop_database, server, name)
-        keys = await own.open_redis() if redis_url is None else redis_url
-        versions |= await _version_of_redis(keys)
         if redis_url is not None:
             stack.push_async_callback(forget_keys, keys, name)
+        versions = postgres_version | redis_version
         yield Place(database, keys, name, own if database_url is None and redis_url is None else None, versions)
 
 
@@ -132,6 +134,9 @@ async def _new_database(server_url: str, name: str) -> tuple[dict[str, str], str
     engine = create_engine(url, PostgresPolicy())
     try:
         await migrations.upgrade(engine)
+    except BaseException:
+        await _drop_database(server_url, name)
+        raise
     finally:
         await engine.dispose()
     return {"PostgreSQL": str(version).split()[0]}, url

@@ -36,6 +36,11 @@ def test_who_has_no_breaker_has_two_deadlines_for_a_first_window() -> None:
     assert moments.later_window() == pytest.approx((102.2, 104.0))
 
 
+def test_a_breaker_that_was_open_already_does_not_shorten_the_first_window_to_nothing() -> None:
+    moments = Moments(100.0, 102.0, 102.0001, 104.0, 106.0, 108.0, 110.0)
+    assert moments.first_window() == pytest.approx((102.0, 102.1))
+
+
 def test_full_speed_after_the_return_is_looked_for_until_something_else_happens() -> None:
     run = run_of([*reads(100, 102, 0.001), *reads(102, 105, 0.001, "postgres"), *reads(105, 110, 0.001)])
     assert run.full_speed_s(MOMENTS.resumed_s, MOMENTS.killed_s) == pytest.approx(1.2)

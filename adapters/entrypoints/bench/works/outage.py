@@ -56,7 +56,7 @@ class Plan:
     together: bool
 
 
-FULL: Final = Plan(1000.0, 200.0, 3.0, 3.0, 3.0, 4.0, 6.0, repetitions=3, together=False)
+FULL: Final = Plan(1000.0, 100.0, 3.0, 3.0, 3.0, 4.0, 6.0, repetitions=3, together=False)
 QUICK: Final = Plan(50.0, 50.0, 1.2, 1.6, 1.6, 1.4, 2.4, repetitions=1, together=True)
 
 
@@ -73,8 +73,8 @@ class Moments:
     end_s: float
 
     def first_window(self) -> tuple[float, float]:
-        """From the freeze until the breaker is open."""
-        return self.frozen_s, self.opened_s or self.frozen_s + _FIRST_S
+        """From the freeze until the breaker is open, which takes a deadline at least."""
+        return self.frozen_s, max(self.opened_s or self.frozen_s + _FIRST_S, self.frozen_s + DEADLINE_S)
 
     def later_window(self) -> tuple[float, float]:
         """From then until Redis goes on."""
@@ -205,10 +205,10 @@ async def _run(kinds: Sequence[type[Peer]], plan: Plan, place: Place, own: OwnSe
 
 async def _hurt(own: OwnServers, plan: Plan, begin_s: float, breakers: dict[str, Ours]) -> Callable[[str], Moments]:
     """Does to Redis what the plan says; when that was, by way."""
-    before = {name: _openings(peer) for name, peer in breakers.items()}
     opened: dict[str, float] = {}
     pid = await asyncio.to_thread(own.redis_pid)
     await _until(begin_s + plan.calm_s)
+    before = {name: _openings(peer) for name, peer in breakers.items()}
     own.signal_redis(signal.SIGSTOP, pid)
     frozen_s = time.monotonic()
     while len(opened) < len(breakers) and time.monotonic() < frozen_s + min(_OPENS_S_MAX, plan.frozen_s):
