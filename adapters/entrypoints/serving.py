@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import uvloop
 
+from adapters.entrypoints.one_write import OneWriteProtocol
+
 _DRAIN_S: Final = 10
 _KEEP_ALIVE_S: Final = 75
 _BACKLOG: Final = 2048
@@ -17,7 +19,7 @@ new_event_loop = uvloop.new_event_loop
 def server_options() -> dict[str, Any]:
     """How uvicorn is run."""
     return {
-        "http": "httptools",
+        "http": OneWriteProtocol,
         "ws": "none",
         "lifespan": "on",
         "log_config": None,

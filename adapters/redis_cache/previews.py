@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +22,9 @@ from domain.session import SessionId
 from domain.signals import PREVIEW_S_MAX, SignalPreview
 
 _ERASURES_OWED_MAX: Final = 10_000
+# As long as a breaker may stay open, and a little.
+_LAST_TRY_S: Final = 2.0
+_LAST_PAUSE_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +97,11 @@ class RedisSignalPreviews(SignalPreviews):
         if self._paying is not None:
             self._paying.cancel()
             await asyncio.wait([self._paying])
-        for session_id in list(self._owed):
-            if not await self._erased(session_id):
-                break
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_TRY_S if self._owed else None):
+                for session_id in self._owed:
+                    while not await self._erased(session_id):  # noqa: ASYNC110 - nobody is told when it may be tried again
+                        await asyncio.sleep(_LAST_PAUSE_S)  # A Redis that failed is connected to beside those who ask.
         await self._server.aclose()
 
     async def _pay(self) -> None:
