@@ -27,8 +27,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document a line o
 
 
 @app.command(
-    epilog="Examples: emg-sessions process recordings/ extra.c3d --json > analytics.jsonl; "
-    "emg-sessions process extra.c3d --mvc CH1=3e-4 --mvc CH2=4e-4"
+    epilog="Example: emg-sessions process recordings/ extra.c3d --json > analytics.jsonl; "
+    "or emg-sessions process extra.c3d --mvc CH1=3e-4 --mvc CH2=4e-4"
 )
 def process(
     paths: Annotated[list[Path], typer.Argument(help="C3D files, and folders of them.", show_default=False)],
