@@ -1,18 +1,29 @@
-"""The analytics of a session as the registry knows it."""
+"""The analytics of sessions as the registry knows them.
+
+A cache may still believe that there is nothing when the registry says "completed", which is noted after the analytics are saved. Both
+together would be a contradiction, so what is missing there is asked for once more, FRESH.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from domain.ports import AnalyticsAnswer, Freshness, SessionAnalyticsRepository
-from domain.session import SessionState, TherapySession
+from domain.session import SessionId, SessionState, TherapySession
 
 
 async def analytics_of(repository: SessionAnalyticsRepository, session: TherapySession) -> AnalyticsAnswer | None:
-    """The analytics of a session that was just looked up; None if it has none (yet).
-
-    A cache may still believe that there is nothing when the registry says "completed", which is noted after the analytics are saved. Both
-    together would be a contradiction, so that one case is asked for once more, FRESH.
-    """
+    """The analytics of a session that was just looked up; None if it has none (yet)."""
     answer = await repository.get(session.session_id)
     if answer is None and session.state is SessionState.COMPLETED:
         answer = await repository.get(session.session_id, freshness=Freshness.FRESH)
     return answer
+
+
+async def analytics_of_many(repository: SessionAnalyticsRepository, sessions: Sequence[TherapySession]) -> dict[SessionId, AnalyticsAnswer]:
+    """The analytics of sessions that were just looked up, of those that have any (yet)."""
+    answers = await repository.get_many([session.session_id for session in sessions])
+    completed = [session.session_id for session in sessions if session.state is SessionState.COMPLETED]
+    if missing := [session_id for session_id in completed if session_id not in answers]:
+        answers |= await repository.get_many(missing, freshness=Freshness.FRESH)
+    return answers

@@ -84,15 +84,20 @@ class AnalyticsAnswers:
             unchanged = await self._unchanged(asked.if_none_match, viewer, session_id, asked)
             if unchanged is not None:
                 return unchanged
+        present = await self._present(session_text, viewer, session_id, asked)
+        return present if present is not None else await self._absent(session_text, viewer, session_id, asked)
+
+    async def _present(self, session_text: str, viewer: Viewer, session_id: SessionId, asked: Asked) -> Reply | None:
+        """The document, in the form that the viewer may have and the client wants; None if there is none."""
         if viewer.sees_subjects:
             answer = await self._repository.get_document(session_id, freshness=asked.freshness, at_least=asked.at_least)
             if answer is None:
-                return await self._absent(viewer, session_id)
+                return None
             coding, body = await self._representations.of_document(session_id, answer, asked.accept_encoding)
             return Reply(200, [*_of_form(session_text, answer.version, coding, False, len(body)), *_of_reading(answer)], body)
         decoded = await self._repository.get(session_id, freshness=asked.freshness, at_least=asked.at_least)
         if decoded is None:
-            return await self._absent(viewer, session_id)
+            return None
         coding, body = await self._representations.anonymous(decoded.analytics, decoded.version, asked.accept_encoding)
         return Reply(200, [*_of_form(session_text, decoded.version, coding, True, len(body)), *_of_reading(decoded)], body)
 
@@ -117,13 +122,19 @@ class AnalyticsAnswers:
             return None
         return Reply(304, [*_of_version(session_id, now.version, codings[0], not viewer.sees_subjects), *_of_reading(now)], b"")
 
-    async def _absent(self, viewer: Viewer, session_id: SessionId) -> Reply:
+    async def _absent(self, session_text: str, viewer: Viewer, session_id: SessionId, asked: Asked) -> Reply:
+        """What there is instead. Raises a Problem with status 404 if that is nothing."""
         session = await self._access.find(viewer, session_id)
         if session is None:
             raise Problem(SESSION_NOT_FOUND)
         if session.state is SessionState.DUPLICATE and session.same_as is not None:
             location = f"{_PREFIX}{session.same_as}{_SUFFIX}".encode()
             return Reply(308, [(b"location", location), (b"cache-control", b"no-store"), (b"content-length", b"0")], b"")
+        if session.state is SessionState.COMPLETED:
+            # A cache may not know yet what the registry does: services/analytics_of_sessions.py.
+            present = await self._present(session_text, viewer, session_id, asked._replace(freshness=Freshness.FRESH))
+            if present is not None:
+                return present
         raise Problem(NOT_ANALYSED, f"its state is {session.state.value!r}")
 
 

@@ -25,7 +25,7 @@ from adapters.http.schemas import (
 from adapters.http.signals import SignalForms
 from domain.ports import PageKey, SessionAnalyticsRepository, SessionQuery, SessionRegistry
 from domain.session import SessionState
-from services.analytics_of_sessions import analytics_of
+from services.analytics_of_sessions import analytics_of, analytics_of_many
 from services.session_erasure import SessionErasure
 
 router = APIRouter(prefix="/api/v1/sessions", tags=["sessions"])
@@ -72,7 +72,7 @@ async def list_sessions(
     )
     found = await registry.page(query, limit=limit + 1, after=None if cursor is None else key_of(cursor))
     shown = found[:limit]
-    answers = await repository.get_many([session.session_id for session in shown])
+    answers = await analytics_of_many(repository, shown)
     last = PageKey(shown[-1].registered_at, shown[-1].session_id) if len(found) > limit else None
     return SessionPage(
         sessions=[Session.of(session, answers.get(session.session_id)) for session in shown],

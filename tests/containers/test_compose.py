@@ -136,8 +136,7 @@ async def test_the_composed_system_analyses_an_upload_runs_as_nobody_in_particul
         content = await asyncio.to_thread(small.path.read_bytes)
         session_id = await _uploaded(client, content)
         await _session(client, session_id, lambda session: session["state"] == "completed")
-        fresh = {"Cache-Control": "no-cache"}
-        channels = (await client.get(f"/api/v1/sessions/{session_id}/analytics", headers=fresh)).json()["channels"]
+        channels = (await client.get(f"/api/v1/sessions/{session_id}/analytics")).json()["channels"]
         assert [(channel["name"], channel["mvc"]["source"]) for channel in channels] == [("CH1", "session"), ("CH2", "session")]
         signals = (await client.get(f"/api/v1/sessions/{session_id}/signals/all")).json()
         assert {signal["channel"] for signal in signals["signals"]} == {"CH1", "CH2"}

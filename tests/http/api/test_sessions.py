@@ -79,6 +79,34 @@ async def test_pages_of_patients_show_each_once(service: Service, therapist: str
     assert sorted(seen) == sorted(codes)
 
 
+@pytest.mark.parametrize("role", ["admin", "researcher"])
+async def test_analytics_that_were_completed_elsewhere_are_not_denied(
+    service: Service, settings: Settings, patient: str, role: str
+) -> None:
+    session = await service.session(patient=patient, analysed=False)
+    path = f"/api/v1/sessions/{session.session_id}/analytics"
+    async with service.asked_by(role=role) as client, running(settings) as elsewhere:
+        repository, registry = await resolve(elsewhere.session_analytics), await resolve(elsewhere.session_registry)
+        denied = await client.get(path)
+        assert (denied.status_code, denied.json()["type"].rpartition(":")[2]) == (404, "not-analysed")
+        await repository.save(some_analytics(session.session_id))
+        await registry.note(session.session_id, SessionState.COMPLETED, progress=1.0)
+        assert (await client.get(path)).status_code == 200
+
+
+async def test_a_page_tells_of_analytics_that_were_completed_elsewhere(service: Service, settings: Settings, patient: str) -> None:
+    sessions = [await service.session(patient=patient, analysed=False) for _ in range(3)]
+    page: dict[str, Any] = {"url": "/api/v1/sessions", "params": {"patient_code": patient}}
+    async with service.asked_by() as client, running(settings) as elsewhere:
+        repository, registry = await resolve(elsewhere.session_analytics), await resolve(elsewhere.session_registry)
+        assert [shown["analytics"] for shown in (await client.get(**page)).json()["sessions"]] == [None] * 3
+        for session in sessions[:2]:
+            await repository.save(some_analytics(session.session_id))
+            await registry.note(session.session_id, SessionState.COMPLETED, progress=1.0)
+        shown = (await client.get(**page)).json()["sessions"]
+    assert {each["id"] for each in shown if each["analytics"] is not None} == {str(session.session_id) for session in sessions[:2]}
+
+
 @pytest.mark.parametrize("cursor", ["", "nothing", "AA==", "_w==", "ä", "Cg=="])
 async def test_a_cursor_of_patients_that_is_none_is_a_problem(service: Service, cursor: str) -> None:
     async with service.asked_by() as client:
