@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -273,6 +274,12 @@ def run_sql(url: str, sql: str) -> Any:
         return thread.submit(lambda: asyncio.run(run())).result()
 
 
+_BACKENDS = """
+    SELECT string_agg(concat_ws(' ', pid, datname, state, 'since', state_change, 'waits for', wait_event_type, wait_event, query), E'\n')
+    FROM pg_stat_activity WHERE backend_type = 'client backend'
+"""
+
+
 @contextmanager
 def new_database(admin_url: str, *, template: str | None = None) -> Iterator[str]:
     """Make a database of a random name, empty or a copy of another, give its URL, and drop it afterwards, whoever is still connected."""
@@ -282,7 +289,12 @@ def new_database(admin_url: str, *, template: str | None = None) -> Iterator[str
     try:
         yield make_url(admin_url).set(database=name).render_as_string(hide_password=False)
     finally:
-        run_sql(admin_url, f"DROP DATABASE {name} WITH (FORCE)")
+        try:
+            run_sql(admin_url, f"DROP DATABASE {name} WITH (FORCE)")
+        except TimeoutError:
+            # It waits until every backend of the server has heard of it, and one whose client does not read hears nothing. The database
+            # goes with the server; who kept it waiting is told, past what captures a test's output.
+            print(f"{name} could not be dropped within a minute beside:\n{run_sql(admin_url, _BACKENDS)}", file=sys.__stderr__)
 
 
 def wait_until_gone(pid: int, timeout_s: float = 10.0) -> None:
