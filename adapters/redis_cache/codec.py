@@ -62,7 +62,8 @@ class Codec:
 
     def age_s(self, entry: Entry) -> float:
         """How long ago the entry was filled."""
-        return max(0.0, self._wall_clock() - entry.filled_at_ms / 1000)
+        age_s = self._wall_clock() - entry.filled_at_ms / 1000
+        return age_s if age_s > 0.0 else 0.0
 
     def wants_refresh(self, entry: Entry) -> bool:
         """Whether the entry is near its end, and had better be renewed while it can still be read."""

@@ -51,16 +51,15 @@ class Lookup:
         keys = self._relay.keys_of(session_id)
         if keys is None:
             return Bypass("not_in_step")
-        name = keys.entry(session_id)
         if (copy := self._near.held(session_id)) is not None:
             # Whoever has the rest asks for the header alone, which holds a checksum of the rest.
-            values = await self._reads[keys.partition].read_header(name, keys.heartbeat)
+            values = await self._reads[keys.partition].read_header(copy.name(keys), keys.heartbeat)
             if isinstance(values, Unavailable):
                 return Bypass(values.reason)
             header, epoch = values
             if header == copy.header and epoch == copy.entry.epoch and copy.entry.version >= (at_least or 0):
                 return copy
-        values = await self._reads[keys.partition].read(name, keys.heartbeat)
+        values = await self._reads[keys.partition].read(keys.entry(session_id), keys.heartbeat)
         if isinstance(values, Unavailable):
             return Bypass(values.reason)
         value, epoch = values

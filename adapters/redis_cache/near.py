@@ -14,6 +14,7 @@ import msgspec
 from cachetools import LRUCache
 
 from adapters.redis_cache.entry import Entry, header_of
+from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.policy import CachePolicy
 from domain.analytics import SessionAnalytics
 from domain.session import SessionId
@@ -42,6 +43,14 @@ class NearCopy:
     analytics: SessionAnalytics | None
     trusted_until_s: float = 0.0
     header: bytes = b""
+    _keys: Keys | None = None
+    _name: str = ""
+
+    def name(self, keys: Keys) -> str:
+        """The name of the entry in Redis, put together once."""
+        if self._keys is not keys:
+            self._keys, self._name = keys, keys.entry(self.entry.session_id)
+        return self._name
 
 
 class NearCache:
@@ -52,7 +61,8 @@ class NearCache:
         self._entries_max = policy.near_entries_max
         self._clock = clock
         self._writes = 0
-        self._copies: LRUCache[SessionId, NearCopy] = LRUCache(policy.near_bytes_max, getsizeof=_size)
+        # By the numbers in the ids, which are hashed in C.
+        self._copies: LRUCache[int, NearCopy] = LRUCache(policy.near_bytes_max, getsizeof=_size)
 
     def __len__(self) -> int:
         return len(self._copies)
@@ -75,14 +85,12 @@ class NearCache:
 
     def held(self, session_id: SessionId) -> NearCopy | None:
         """A copy of whatever age, for when there is nothing better."""
-        try:
-            return self._copies[session_id]
-        except KeyError:  # Half the price of cachetools' get(), which looks twice.
-            return None
+        number = session_id.int
+        return self._copies[number] if number in self._copies else None  # noqa: SIM401 - cachetools' get() looks once more
 
     def same(self, entry: Entry) -> NearCopy | None:
         """The copy of just this entry, if there is one: same version, same epoch, same filling."""
-        copy = self._copies.get(entry.session_id)
+        copy = self.held(entry.session_id)
         if copy is None or copy.entry.version != entry.version or copy.entry.epoch != entry.epoch:
             return None
         return copy if copy.entry.filled_at_ms == entry.filled_at_ms else None
@@ -91,7 +99,7 @@ class NearCache:
         """Keeps what a read brought, trusted from when the read began; not if this process wrote meanwhile, since it may be older."""
         if self._entries_max == 0 or began.writes != self._writes:
             return
-        known = self._copies.get(copy.entry.session_id)
+        known = self.held(copy.entry.session_id)
         trusted_until_s = began.at_s + self._trust_s
         if known is not None and known.entry.epoch == copy.entry.epoch:
             if known.entry.version > copy.entry.version:
@@ -102,9 +110,9 @@ class NearCache:
         if not copy.header:
             copy.header = header_of(copy.entry)
         try:
-            self._copies[copy.entry.session_id] = copy
+            self._copies[copy.entry.session_id.int] = copy
         except ValueError:  # Larger than all that may be held.
-            self._copies.pop(copy.entry.session_id, None)
+            self._copies.pop(copy.entry.session_id.int, None)
             return
         if len(self._copies) > self._entries_max:
             self._copies.popitem()
@@ -122,7 +130,7 @@ class NearCache:
     def drop(self, session_id: SessionId) -> None:
         """This process writes or wrote the session."""
         self._writes += 1
-        self._copies.pop(session_id, None)
+        self._copies.pop(session_id.int, None)
 
 
 def _size(copy: NearCopy) -> int:

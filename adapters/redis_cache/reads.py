@@ -24,6 +24,8 @@ from adapters.redis_cache.stats import CacheStats
 _UNDER_WAY_MAX: Final = 2
 # A reader can go elsewhere before it is certain that the server has failed.
 _PATIENCE: Final = 0.75
+# A timer may come so much too early.
+_TIMER_S: Final = 0.001
 _BUFFER_BYTES: Final = 256 * 1024
 
 
@@ -41,6 +43,8 @@ class CoalescedReads(asyncio.BufferedProtocol):
         self._client = client
         self._breaker = breaker
         self._command_s = policy.command_s
+        self._patience_s = _PATIENCE * policy.command_s
+        self._since_s = 0.0
         self._connect_s = policy.connect_s
         self._heartbeat = ""
         self._connection: Any = None
@@ -70,6 +74,8 @@ class CoalescedReads(asyncio.BufferedProtocol):
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
         self._fail("connection", to_connect=False, blame=False)
+        if self._deadline is not None:
+            self._deadline.cancel()
         await asyncio.sleep(0)  # The transport closes its socket in the next turn of the loop.
 
     def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - the protocol's signature
@@ -190,16 +196,28 @@ class CoalescedReads(asyncio.BufferedProtocol):
 
     def _expect_an_answer(self) -> None:
         """Begins to wait for the answer to the oldest command under way, if there is one."""
-        if self._deadline is not None:
-            self._deadline.cancel()
         self._slow = False
-        later = asyncio.get_running_loop().call_later
-        self._deadline = later(_PATIENCE * self._command_s, self._lose_patience) if self._under_way else None
+        loop = asyncio.get_running_loop()
+        self._since_s = loop.time()
+        if self._deadline is None and self._under_way:
+            self._deadline = loop.call_later(self._patience_s, self._look)
 
-    def _lose_patience(self) -> None:
-        self._slow = True
-        self._tell_everybody(Unavailable("slow"))
-        self._deadline = asyncio.get_running_loop().call_later((1 - _PATIENCE) * self._command_s, self._late)
+    def _look(self) -> None:
+        """Looks how long the oldest command has been waited for. One timer serves many commands: to set one for each costs as much as to
+        send it."""
+        self._deadline = None
+        if not self._under_way:
+            return
+        loop = asyncio.get_running_loop()
+        waited_s = loop.time() - self._since_s + _TIMER_S
+        if waited_s >= self._command_s:
+            self._late()
+            return
+        if waited_s >= self._patience_s and not self._slow:
+            self._slow = True
+            self._tell_everybody(Unavailable("slow"))
+        next_s = self._command_s if self._slow else self._patience_s
+        self._deadline = loop.call_later(next_s - waited_s + _TIMER_S, self._look)
 
     def _late(self) -> None:
         self._hung = True

@@ -80,7 +80,6 @@ class SingleReads:
 
     async def _read(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Hit | AnalyticsAnswer | None:
         """What Redis has and may be believed, or an answer of the truth."""
-        clock = asyncio.get_running_loop().time
         give_up_at: float | None = None
         followed = False
         while True:
@@ -91,8 +90,8 @@ class SingleReads:
                     if self._codec.wants_refresh(entry) and (keys := self._relay.keys_of(session_id)) is not None:
                         self._loading.refresh(keys, entry)
                     return hit
-                case Miss() as miss if give_up_at is None or clock() < give_up_at:
-                    give_up_at = give_up_at or clock() + self._policy.follow_s_max
+                case Miss() as miss if give_up_at is None or _now_s() < give_up_at:
+                    give_up_at = give_up_at or _now_s() + self._policy.follow_s_max
                     landed = await self._loading.join(session_id, at_least or 0, miss)
                     match landed.result:
                         # A load that had begun before we came tells us enough only if Redis accepted it.
@@ -119,3 +118,7 @@ class SingleReads:
         if freshness is Freshness.BOUNDED and at_least is None:
             return await self._truth.get_shared(session_id, self._near.read_begins().writes)
         return await self._truth.get(session_id)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
