@@ -5,7 +5,7 @@ shuffled anew. A ratio compares two ways within a round, and the figure is the m
 minute widens the spread and does not move the ratio.
 
 In blocks (`in_blocks`) a turn is many calls on end, as a service under load makes them. Call by call (`call_by_call`) each way makes one
-call at a time, in turn: a round's figure is the median of its calls. That is steadier by far where two ways differ by little.
+call at a time, in an order drawn anew: a round's figure is the median of its calls. That is steadier by far where two ways differ by little.
 
 The garbage collector is treated alike for all: what exists before the first round is frozen, so that a cache that holds many objects is
 not charged with the passes of others; every turn begins with a pass, outside the time, and within turns it runs as it does in a program.
@@ -173,16 +173,15 @@ async def call_by_call(
     with _garbage_frozen():
         for done in range(pace.rounds):
             progress.at(done / pace.rounds, f"call by call, round {done + 1} of {pace.rounds}")
-            order.shuffle(turns)
             took: dict[str, list[float]] = {way.name: [] for way in ways}
             gc.collect()
             for call in range(pace.calls):
                 number = numbers[call % len(numbers)]
+                order.shuffle(turns)  # For every call: whoever comes after one with threads of its own pays for these, and that is 30 µs.
                 for way in turns:
                     begin = clock()
                     await way.call(number)
                     took[way.name].append((clock() - begin) * 1e6)
-                turns.append(turns.pop(0))
             for way in ways:
                 rounds.note(way.name, statistics.median(took[way.name]))
     return rounds
