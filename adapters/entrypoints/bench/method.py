@@ -5,7 +5,8 @@ shuffled anew. A ratio compares two ways within a round, and the figure is the m
 minute widens the spread and does not move the ratio.
 
 In blocks (`in_blocks`) a turn is many calls on end, as a service under load makes them. Call by call (`call_by_call`) each way makes one
-call at a time, in an order drawn anew: a round's figure is the median of its calls. That is steadier by far where two ways differ by little.
+call at a time, in an order drawn anew for each: a round's figure is the median of its calls. That is steadier where two ways differ
+by little.
 
 The garbage collector is treated alike for all: what exists before the first round is frozen, so that a cache that holds many objects is
 not charged with the passes of others; every turn begins with a pass, outside the time, and within turns it runs as it does in a program.
