@@ -20,8 +20,8 @@ from domain.ports import Freshness
 from domain.session import SessionId
 from tests.certificates import certified
 from tests.faults.conftest import Scene
+from tests.faults.failovers import FAILOVER_S, entries_in, everything_goes_on, fresh, has_become_a_replica, hits_return
 from tests.faults.history import Lost, now_s
-from tests.faults.test_sentinel import fresh, hits_return
 from tests.faults.witness import Witness, under_load
 from tests.patience import eventually
 from tests.proxies import Proxy
@@ -34,7 +34,6 @@ __all__ = ["closed_port", "cluster"]
 
 COUNT = 6
 POLICY = CachePolicy(heartbeat_s=1.5, near_trust_s=0.2, connect_s=0.5, open_s=0.1, partitions=COUNT)
-_FAILOVER_S = 30.0
 
 
 @pytest.fixture
@@ -61,11 +60,6 @@ def of(node: int, keys: Sequence[SessionId]) -> list[SessionId]:
 
 async def sources(witness: Witness, keys: Sequence[SessionId]) -> list[str]:
     return [(await witness.read(key, Freshness.FRESH)).source for key in keys]
-
-
-async def entries_in(node: Node, scene: Scene) -> int:
-    async with node.client() as client:
-        return len([name async for name in client.scan_iter(match=f"{scene.prefix}:*:e:*", count=1000)])
 
 
 async def test_entries_are_spread_over_the_nodes_and_operators_see_one_cache(scene: Scene, cluster: Cluster, keys: list[SessionId]) -> None:
@@ -140,26 +134,16 @@ async def test_after_a_failover_everything_goes_on_with_the_promoted_replica(
         async def owner() -> Node | None:
             return await own_cluster.owner(slot, asked=own_cluster.nodes[0])
 
-        await eventually(owner, lambda node: node is second, within_s=_FAILOVER_S)
+        await eventually(owner, lambda node: node is second, within_s=FAILOVER_S)
         if fault == "frozen":
-            first.send(signal.SIGCONT)  # It goes on as a primary until another node tells it that it is none.
-
-            async def role() -> str:
-                async with first.client() as client:
-                    return str((await client.info("replication"))["role"])
-
-            await eventually(role, lambda role: role == "slave", within_s=_FAILOVER_S)
+            first.send(signal.SIGCONT)
+            await has_become_a_replica(first)
         # What the old one had acknowledged, the new one may not have.
         scene.history.note(Lost(began_s, now_s()))
         await hits_return(witnesses, keys)
         await asyncio.sleep(POLICY.heartbeat_s + POLICY.near_trust_s)
 
-    # Reads and scripts alike: what is written now is in the promoted node, and FRESH readers see it there.
-    for key in keys:
-        await eventually(partial(fresh, witnesses[0], key), bool)
-    for key in keys:
-        assert (await witnesses[1].read(key, Freshness.FRESH)).content == 7
-    await hits_return(witnesses, keys)
+    await everything_goes_on(witnesses, keys)
     assert await entries_in(second, scene) == 4
     scene.check(POLICY)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Sequence
-from functools import partial
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -14,15 +13,15 @@ from adapters.redis_cache.policy import CachePolicy
 from domain.ports import Freshness
 from domain.session import SessionId
 from tests.faults.conftest import Scene
+from tests.faults.failovers import FAILOVER_S, entries_in, everything_goes_on, has_become_a_replica, hits_return
 from tests.faults.history import Lost, now_s
-from tests.faults.witness import Witness, under_load
+from tests.faults.witness import under_load
 from tests.patience import eventually
 from tests.servers import server_folder
 from tests.strategies import new_id
-from tests.topologies import SERVICE, Node, Watched
+from tests.topologies import SERVICE, Watched
 
 POLICY = CachePolicy(heartbeat_s=1.5, near_trust_s=0.2, connect_s=0.5, open_s=0.1)
-_FAILOVER_S = 30.0
 
 
 @pytest.fixture
@@ -38,21 +37,6 @@ async def watched() -> AsyncIterator[Watched]:
 @pytest.fixture
 def keys() -> list[SessionId]:
     return [new_id() for _ in range(6)]
-
-
-async def hits_return(witnesses: Sequence[Witness], keys: Sequence[SessionId]) -> None:
-    for witness in witnesses:
-        for key in keys:
-
-            async def hit(witness: Witness = witness, key: SessionId = key) -> str:
-                return (await witness.read(key, Freshness.FRESH)).source
-
-            await eventually(hit, lambda source: source == "redis", within_s=20)
-
-
-async def entries_in(node: Node, scene: Scene) -> int:
-    async with node.client() as client:
-        return len([name async for name in client.scan_iter(match=f"{scene.prefix}:*:e:*", count=1000)])
 
 
 @pytest.mark.parametrize("fault", ["told to", "killed", "frozen"])
@@ -73,32 +57,18 @@ async def test_after_a_failover_everything_goes_on_with_the_new_primary(
             await watched.fail_over()
         else:
             first.send(signal.SIGKILL if fault == "killed" else signal.SIGSTOP)
-        await eventually(watched.primary, lambda node: node is second, within_s=_FAILOVER_S)
+        await eventually(watched.primary, lambda node: node is second, within_s=FAILOVER_S)
         if fault != "killed":
-            first.send(signal.SIGCONT)  # It goes on as a primary for some seconds, until a sentinel tells it that it is none.
-
-            async def role() -> str:
-                async with first.client() as client:
-                    return str((await client.info("replication"))["role"])
-
-            await eventually(role, lambda role: role == "slave", within_s=_FAILOVER_S)
+            first.send(signal.SIGCONT)
+            await has_become_a_replica(first)
         # What the old one had acknowledged, the new one may not have.
         scene.history.note(Lost(began_s, now_s()))
         await hits_return(witnesses, keys)
         await asyncio.sleep(POLICY.heartbeat_s + POLICY.near_trust_s)
 
-    # Reads and scripts alike: what is written now is in the new primary, and FRESH readers see it there.
-    for key in keys:
-        await eventually(partial(fresh, witnesses[0], key), bool)
-    for key in keys:
-        assert (await witnesses[1].read(key, Freshness.FRESH)).content == 7
-    await hits_return(witnesses, keys)
+    await everything_goes_on(witnesses, keys)
     assert await entries_in(second, scene) >= len(keys)
     scene.check(POLICY)
-
-
-async def fresh(witness: Witness, key: SessionId) -> bool:
-    return (await witness.write(key, 7)).fresh
 
 
 async def test_sentinels_that_are_gone_or_hang_cost_no_answer(scene: Scene, watched: Watched, keys: list[SessionId]) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from domain.errors import InvalidRecording
 from domain.ports import RecordingReader
 from tests.unit.c3d.raw_files import BYTE, CHAR, DEC, FLOAT, INTEGER, MIPS, RawC3d
 
+_NOBODY = 65_534
 SIGNALS = np.random.default_rng(0).normal(0, 1, (2, 600)).astype(np.float32).astype(np.float64)
 COUNTS = np.round(SIGNALS * 5000)
 
@@ -371,12 +372,25 @@ def test_a_pipe_is_refused_without_waiting_for_somebody_to_write(tmp_path: Path)
         read(tmp_path / "pipe.c3d")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
-    path = RawC3d(SIGNALS).write(tmp_path / "secret.c3d")
-    path.chmod(0)
-    with pytest.raises(InvalidRecording, match="the file cannot be read: Permission denied"):
-        read(path)
+@contextlib.contextmanager
+def without_privileges() -> Iterator[None]:
+    """Root may read everything, so for a moment it is somebody else."""
+    privileged = os.geteuid() == 0
+    if privileged:
+        os.seteuid(_NOBODY)
+    try:
+        yield
+    finally:
+        if privileged:
+            os.seteuid(0)
+
+
+def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    RawC3d(SIGNALS).write(tmp_path / "secret.c3d").chmod(0)
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)  # Folders above may be closed to others.
+    with without_privileges(), pytest.raises(InvalidRecording, match=r"secret\.c3d: the file cannot be read: Permission denied"):
+        read(Path("secret.c3d"))
 
 
 def test_a_file_beyond_the_bound_is_refused_with_the_bound(tmp_path: Path) -> None:
