@@ -41,7 +41,7 @@ class _Durations(Histogram):
 
 
 class _Answered:
-    """Requests of one kind that the library has not been told of yet: to tell it of each took a tenth of a cached answer (docs/adr/0009)."""
+    """Requests of one kind that the library has not been told of: to tell it of each took a tenth of a cached answer (docs/adr/0009)."""
 
     def __init__(self, requests: Counter, durations: _Durations) -> None:
         self._requests = requests

@@ -134,6 +134,8 @@ def comes_from_elsewhere(scope: Scope, fields: Fields) -> str | None:
 
 @lru_cache(maxsize=1000)
 def _names_this_machine(address: bytes) -> bool:
+    if b"," in address or b"@" in address:  # Several values, or one that hides a name before another.
+        return False
     try:
         host = urlsplit(address.decode("latin-1")).hostname
     except ValueError:
