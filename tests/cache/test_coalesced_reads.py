@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -168,6 +169,16 @@ async def test_readers_lose_their_patience_before_the_connection_does(redis_url:
         assert redis_commands(proxy.sent) == ["MGET"] * 3
         assert breaker.state is BreakerState.CLOSED
         assert stats.snapshot().counters["redis_timeouts"] == 0
+
+
+async def test_an_answer_that_was_there_in_time_counts_though_the_loop_came_too_late_to_hear_it(redis_url: str, redis_prefix: str) -> None:
+    heartbeat = f"{redis_prefix}:hb"
+    async with filled(redis_url, redis_prefix, 1) as names, reading(redis_url) as (reads, _):
+        await reads.read(names[0], heartbeat)
+        asked = asyncio.ensure_future(reads.read(names[0], heartbeat))
+        await asyncio.sleep(0.001)  # It leaves.
+        time.sleep(2 * POLICY.command_s)  # noqa: ASYNC251 - the loop does something else meanwhile
+        assert await asked == (names[0].encode(), b"beat")
 
 
 async def test_a_server_that_dies_is_noticed_and_found_again(own_redis: OwnRedis) -> None:
