@@ -22,6 +22,7 @@ import redis.asyncio as redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from adapters.redis_cache.breaker import BreakerState, worst
+from adapters.redis_cache.ending import end
 from adapters.redis_cache.places import Place, is_place, places
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import CacheServer, Exchanges, Moved, Unavailable
@@ -156,9 +157,7 @@ class ClusterServer(Exchanges):
     async def aclose(self) -> None:
         """See Exchanges."""
         self._closing.set()
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait([self._looking])
+        await end(self._looking)
         if self._retiring:
             await asyncio.wait(self._retiring)
         for server in self._servers.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from adapters.redis_cache.ending import end
 from adapters.redis_cache.relay import Relay
 from adapters.redis_cache.sampler import StalenessSampler
 from adapters.redis_cache.server import Exchanges
@@ -32,9 +33,7 @@ class Keeping:
     async def end(self) -> None:
         """Ends both tasks."""
         for task in (self.relaying, self.sampling):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
+            await end(task)
 
     async def share_counts(self) -> None:
         """Adds what was counted here to the totals of all processes."""

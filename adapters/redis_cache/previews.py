@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from adapters.redis_cache import preview_format
 from adapters.redis_cache.address import server_at
+from adapters.redis_cache.ending import end
 from adapters.redis_cache.keys import check_prefix
 from adapters.redis_cache.lua import Script
 from adapters.redis_cache.policy import CachePolicy
@@ -94,9 +95,7 @@ class RedisSignalPreviews(SignalPreviews):
 
     async def aclose(self) -> None:
         """Tells what is owed once more, and closes the connections. Never raises for a server that is gone."""
-        if self._paying is not None:
-            self._paying.cancel()
-            await asyncio.wait([self._paying])
+        await end(self._paying)
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_TRY_S if self._owed else None):
                 for session_id in self._owed:

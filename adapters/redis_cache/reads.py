@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from adapters.redis_cache.batch import NO_REDIS, Batch, Reading
 from adapters.redis_cache.breaker import Breaker, BreakerState
+from adapters.redis_cache.ending import end
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import Unavailable
 from adapters.redis_cache.stats import CacheStats
@@ -70,9 +71,7 @@ class CoalescedReads(asyncio.BufferedProtocol):
 
     async def aclose(self) -> None:
         """Closes the connection; who still waits is told that Redis is unavailable."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.wait([self._connecting])
+        await end(self._connecting)
         self._fail("connection", to_connect=False, blame=False)
         if self._deadline is not None:
             self._deadline.cancel()

@@ -13,6 +13,7 @@ import redis.asyncio as redis
 from redis.exceptions import InvalidResponse, MovedError, RedisError, ResponseError
 
 from adapters.redis_cache.breaker import Breaker, BreakerState
+from adapters.redis_cache.ending import end
 from adapters.redis_cache.lua import Script, evaluate, is_list
 from adapters.redis_cache.policy import CachePolicy
 
@@ -161,9 +162,7 @@ class CacheServer(Exchanges):
 
     async def aclose(self) -> None:
         """See Exchanges."""
-        if self._probing is not None:
-            self._probing.cancel()
-            await asyncio.wait([self._probing])
+        await end(self._probing)
         try:
             async with asyncio.timeout(self._connect_s):
                 await self.client.aclose()

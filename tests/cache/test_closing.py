@@ -110,3 +110,25 @@ async def test_counts_of_another_type_do_not_end_the_relay(caches: Caches, raw: 
     assert not cache._keeping.relaying.done()
     assert (await cache.inspection.health()).status == "healthy"
     await cache.inspection.contents()
+
+
+async def test_a_relay_that_loses_its_cancellation_is_cancelled_again(caches: Caches, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Python 3.11's asyncio.wait_for loses it, which redis-py uses, if it comes just when what is waited for is done."""
+    cache = await caches.open()
+    lost = asyncio.Event()
+
+    async def next_pass() -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            if lost.is_set():
+                raise
+            lost.set()
+
+    await cache._keeping.end()
+    monkeypatch.setattr(cache._relay, "next_pass", next_pass)
+    await cache.open()
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        await cache.aclose()
+    assert lost.is_set()
