@@ -16,6 +16,7 @@ import structlog
 from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, RetryDecision, builtin_tasks, jobs
 from procrastinate.worker import Worker
 
+from adapters.ending import end
 from adapters.queue import schema
 from adapters.queue.connections import ERRORS, QueueConnections
 from adapters.queue.fencing import FencedJobManager
@@ -154,9 +155,8 @@ class ProcrastinateWorker(ProcessingWorker):
                 await self._ended(life, within_s=self._database_s)
             raise
         finally:
-            watch.cancel()
-            stopping.cancel()
-            await asyncio.gather(watch, stopping, return_exceptions=True)
+            await end(watch)
+            await end(stopping)
 
     @property
     def _database_s(self) -> float:

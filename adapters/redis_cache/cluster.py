@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 import redis.asyncio as redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
+from adapters.ending import end
 from adapters.redis_cache.breaker import BreakerState, worst
-from adapters.redis_cache.ending import end
 from adapters.redis_cache.places import Place, is_place, places
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import CacheServer, Exchanges, Moved, Unavailable

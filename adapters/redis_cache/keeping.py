@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from adapters.redis_cache.ending import end
+from adapters.ending import end
 from adapters.redis_cache.relay import Relay
 from adapters.redis_cache.sampler import StalenessSampler
 from adapters.redis_cache.server import Exchanges

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
+from adapters.ending import end
 from adapters.redis_cache import preview_format
 from adapters.redis_cache.address import server_at
-from adapters.redis_cache.ending import end
 from adapters.redis_cache.keys import check_prefix
 from adapters.redis_cache.lua import Script
 from adapters.redis_cache.policy import CachePolicy

@@ -15,9 +15,9 @@ import hiredis
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
+from adapters.ending import end
 from adapters.redis_cache.batch import NO_REDIS, Batch, Reading
 from adapters.redis_cache.breaker import Breaker, BreakerState
-from adapters.redis_cache.ending import end
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.server import Unavailable
 from adapters.redis_cache.stats import CacheStats

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import redis.asyncio as redis
 from redis.exceptions import InvalidResponse, MovedError, RedisError, ResponseError
 
+from adapters.ending import end
 from adapters.redis_cache.breaker import Breaker, BreakerState
-from adapters.redis_cache.ending import end
 from adapters.redis_cache.lua import Script, evaluate, is_list
 from adapters.redis_cache.policy import CachePolicy
 
