@@ -15,6 +15,7 @@ import msgspec
 from domain.analytics import SessionAnalytics
 from domain.errors import InvalidParameters, StoredDataInvalid
 from domain.ports import AnalyticsAnswer, DocumentAnswer
+from domain.session import SessionId
 
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 _DECODER: Final = msgspec.json.Decoder(SessionAnalytics)
@@ -50,12 +51,14 @@ def encode_to_store(analytics: SessionAnalytics) -> bytes:
     return body
 
 
-def decode(body: bytes | str, *, of: str) -> SessionAnalytics:
-    """The analytics in a document. `of` names it in the StoredDataInvalid that anything else raises; the content is not quoted."""
+def decode(body: bytes | str, *, of: SessionId | str) -> SessionAnalytics:
+    """The analytics in a document. `of`, a session or a word for it, is named in the StoredDataInvalid that anything else raises; the
+    content is not quoted."""
     try:
         return _DECODER.decode(body)
     except (msgspec.DecodeError, ValueError, InvalidParameters) as error:
-        raise StoredDataInvalid(f"the stored analytics of {of} are not a schema 1 document: {_without_values(error)}") from None
+        name = of if isinstance(of, str) else f"session {of}"
+        raise StoredDataInvalid(f"the stored analytics of {name} are not a schema 1 document: {_without_values(error)}") from None
 
 
 def _without_values(error: Exception) -> str:

@@ -21,6 +21,7 @@ SCHEMA: Final = 1
 
 Fact = str | int | float | tuple[str | int | float, ...]
 _INTEGERS_END: Final = 2**53
+_WITHOUT_INTEGERS: Final = frozenset((str, float))
 
 MvcSource = Literal["channel", "session", "estimated"]
 
@@ -48,6 +49,8 @@ class RecordingFacts:
     def __post_init__(self) -> None:
         # Integers that a float cannot hold are no counts from a recording but large floats, which some stores write without a point.
         for facts in (self.game, self.subject):
+            if _WITHOUT_INTEGERS.issuperset(map(type, facts.values())):
+                continue
             for name, fact in facts.items():
                 if isinstance(fact, int) and abs(fact) >= _INTEGERS_END:
                     facts[name] = float(fact)
@@ -57,9 +60,10 @@ class RecordingFacts:
 
 _ABOVE_ZERO: Final = (
     "window_length_s", "envelope_highpass_hz", "envelope_highpass_order", "envelope_lowpass_hz", "envelope_lowpass_order",
-    "envelope_smoothing_s", "mvc_session", "mvc_threshold_percent", "duration_threshold_ms", "onset_fraction_activated",
-    "onset_fraction_envelope", "onset_smoothing_samples", "contraction_length_s_max",
+    "envelope_smoothing_s", "mvc_threshold_percent", "onset_fraction_activated", "onset_fraction_envelope", "onset_smoothing_samples",
+    "contraction_length_s_max",
 )  # fmt: skip
+_ABOVE_ZERO_OR_NONE: Final = ("mvc_session", "duration_threshold_ms")
 # Checked whenever a document is decoded, so all are had at once.
 _values_above_zero: Final = attrgetter(*_ABOVE_ZERO)
 
@@ -114,12 +118,20 @@ class AnalysisParameters:
         ):
             if not 0 <= value < inf:
                 raise InvalidParameters(f"{name} must be a number of at least 0, not {value}")
-        for name, value in zip(_ABOVE_ZERO, _values_above_zero(self), strict=True):
-            if value is not None and not 0 < value < inf:
-                raise InvalidParameters(f"{name} must be a number above 0, not {value}")
+        above_zero = _values_above_zero(self)
+        if not (min(above_zero) > 0 and sum(above_zero) < inf):  # Also if one is no number: then the sum is none.
+            for name, value in zip(_ABOVE_ZERO, above_zero, strict=True):
+                _check_above_zero(name, value)
+        for name in _ABOVE_ZERO_OR_NONE:
+            if (value := getattr(self, name)) is not None:
+                _check_above_zero(name, value)
         for name, value in self.mvc_by_channel.items():
-            if not 0 < value < inf:
-                raise InvalidParameters(f"mvc_by_channel: the value for {name!r} must be a number above 0, not {value}")
+            _check_above_zero(f"mvc_by_channel: the value for {name!r}", value)
+
+
+def _check_above_zero(name: str, value: float) -> None:
+    if not 0 < value < inf:
+        raise InvalidParameters(f"{name} must be a number above 0, not {value}")
 
 
 @dataclass(frozen=True, slots=True)

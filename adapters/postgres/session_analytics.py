@@ -213,4 +213,4 @@ async def _version(connection: AsyncConnection, session_id: SessionId) -> int:
 
 
 def _answer(row: sa.Row[Any]) -> AnalyticsAnswer:
-    return AnalyticsAnswer(document.decode(row.document, of=f"session {row.session_id}"), row.version, source="postgres", age_s=0.0)
+    return AnalyticsAnswer(document.decode(row.document, of=row.session_id), row.version, source="postgres", age_s=0.0)

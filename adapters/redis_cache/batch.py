@@ -14,31 +14,38 @@ from adapters.redis_cache.server import Unavailable
 NO_REDIS: Final = Unavailable("connection")
 """What answers is none."""
 
-_NAMES_MAX: Final = 256
+_KEYS_MAX: Final = 256
 # Fewer are not worth a second command.
 _WORTH_HALVING: Final = 32
 _LAST_OF_HEADER: Final = HEADER_BYTES - 1
+_BEGIN: Final = b"*1\r\n$5\r\nMULTI\r\n"
+_END: Final = b"*1\r\n$4\r\nEXEC\r\n"
 
 Value = tuple[bytes | None, bytes | None]
 """An entry, or its header, and the heartbeat, read at one moment."""
 Reading: TypeAlias = "asyncio.Future[Value | Unavailable]"
 
 
+def header_question(name: str) -> bytes:
+    """The command that asks for the header of the entry of this name."""
+    return _command("GETRANGE", name, 0, _LAST_OF_HEADER)
+
+
 class Batch:
-    """Reads that leave together, of whole entries or of their headers: who waits for which key."""
+    """Reads that leave together, who waits for which: entries by their names, or headers by the commands that ask for them."""
 
     __slots__ = ("headers_only", "preamble", "waiting")
 
     def __init__(self, *, headers_only: bool) -> None:
         self.headers_only = headers_only
-        self.waiting: dict[str, list[Reading]] = {}
+        self.waiting: dict[str | bytes, list[Reading]] = {}
         self.preamble = 0
 
-    def ask(self, entry: str, future: Reading) -> bool:
-        """Somebody waits for this key; whether others do already."""
-        waiting = self.waiting.get(entry)
+    def ask(self, key: str | bytes, future: Reading) -> bool:
+        """Somebody waits for this; whether others do already."""
+        waiting = self.waiting.get(key)
         if waiting is None:
-            self.waiting[entry] = [future]
+            self.waiting[key] = [future]
             return False
         waiting.append(future)
         return True
@@ -48,11 +55,11 @@ class Batch:
         count = len(self.waiting)
         if halve and count >= _WORTH_HALVING:
             count = (count + 1) // 2
-        if count == len(self.waiting) <= _NAMES_MAX:
+        if count == len(self.waiting) <= _KEYS_MAX:
             leaving, self.waiting = self.waiting, {}
         else:
-            names = list(islice(self.waiting, min(_NAMES_MAX, count)))
-            leaving = {name: self.waiting.pop(name) for name in names}
+            keys = list(islice(self.waiting, min(_KEYS_MAX, count)))
+            leaving = {key: self.waiting.pop(key) for key in keys}
         batch = Batch(headers_only=self.headers_only)
         batch.waiting = leaving
         return batch
@@ -63,8 +70,7 @@ class Batch:
             return _command("MGET", *self.waiting, heartbeat)
         # The replies to MULTI and to each command it queues come first, and say nothing.
         self.preamble = len(self.waiting) + 2
-        headers = (_command("GETRANGE", name, 0, _LAST_OF_HEADER) for name in self.waiting)
-        return b"".join((_command("MULTI"), *headers, _command("GET", heartbeat), _command("EXEC")))
+        return b"".join((_BEGIN, *self.waiting, _command("GET", heartbeat), _END))  # type: ignore[arg-type]  # of headers all keys are bytes
 
     def tell(self, answer: Unavailable) -> None:
         """The same to everybody."""
@@ -93,6 +99,6 @@ class Batch:
         return understood
 
 
-def _command(*words: str | int) -> bytes:
+def _command(*words: str | bytes | int) -> bytes:
     packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub says one word
     return packed

@@ -67,14 +67,14 @@ class Codec:
 
     def wants_refresh(self, entry: Entry) -> bool:
         """Whether the entry is near its end, and had better be renewed while it can still be read."""
-        return entry.soft_life_s > 0 and self.age_s(entry) > entry.soft_life_s
+        return 0 < entry.soft_life_s < self._wall_clock() - entry.filled_at_ms / 1000
 
     def _decode(self, entry: Entry) -> SessionAnalytics | None:
         body = None if entry.payload is None else self._decompress(entry.coding, entry.payload)
         if body is None:
             return None
         try:
-            return document.decode(body, of=f"session {entry.session_id}")
+            return document.decode(body, of=entry.session_id)
         except StoredDataInvalid:
             return None
 

@@ -53,7 +53,7 @@ class Lookup:
             return Bypass("not_in_step")
         if (copy := self._near.held(session_id)) is not None:
             # Whoever has the rest asks for the header alone, which holds a checksum of the rest.
-            values = await self._reads[keys.partition].read_header(copy.name(keys), keys.heartbeat)
+            values = await self._reads[keys.partition].read_header(copy.question(keys), keys.heartbeat)
             if isinstance(values, Unavailable):
                 return Bypass(values.reason)
             header, epoch = values

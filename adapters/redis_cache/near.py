@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import msgspec
 from cachetools import LRUCache
 
+from adapters.redis_cache.batch import header_question
 from adapters.redis_cache.entry import Entry, header_of
 from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.policy import CachePolicy
@@ -44,13 +45,13 @@ class NearCopy:
     trusted_until_s: float = 0.0
     header: bytes = b""
     _keys: Keys | None = None
-    _name: str = ""
+    _question: bytes = b""
 
-    def name(self, keys: Keys) -> str:
-        """The name of the entry in Redis, put together once."""
+    def question(self, keys: Keys) -> bytes:
+        """The command that asks Redis for the header it has, put together once."""
         if self._keys is not keys:
-            self._keys, self._name = keys, keys.entry(self.entry.session_id)
-        return self._name
+            self._keys, self._question = keys, header_question(keys.entry(self.entry.session_id))
+        return self._question
 
 
 class NearCache:

@@ -65,9 +65,9 @@ class CoalescedReads(asyncio.BufferedProtocol):
         """The values under both names, at one moment after this call. All calls name the same heartbeat."""
         return self._join(self._entries, entry, heartbeat)
 
-    def read_header(self, entry: str, heartbeat: str) -> Reading:
-        """As `read`, of the entry only its header (empty if there is none): for who has the rest."""
-        return self._join(self._headers, entry, heartbeat)
+    def read_header(self, question: bytes, heartbeat: str) -> Reading:
+        """As `read`, of the entry only its header (empty if there is none): for who has the rest. `question` is its `header_question`."""
+        return self._join(self._headers, question, heartbeat)
 
     async def aclose(self) -> None:
         """Closes the connection; who still waits is told that Redis is unavailable."""
@@ -85,9 +85,15 @@ class CoalescedReads(asyncio.BufferedProtocol):
         """Replies come in the order of the commands."""
         try:
             self._replies.feed(self._buffer, 0, nbytes)  # type: ignore[arg-type]  # any buffer will do
-            while (reply := self._replies.gets()) is not _NOTHING:
-                if not isinstance(reply, hiredis.PushNotification):
-                    self._answer(reply)
+            next_reply, under_way = self._replies.gets, self._under_way
+            while (reply := next_reply()) is not _NOTHING:
+                if isinstance(reply, hiredis.PushNotification):
+                    continue
+                if under_way and under_way[0].preamble:
+                    # An error here comes again, as the answer to EXEC.
+                    under_way[0].preamble -= 1
+                    continue
+                self._answer(reply)
         except hiredis.HiredisError:  # What listens there does not speak Redis.
             self._fail("connection", to_connect=False)
 
@@ -96,7 +102,7 @@ class CoalescedReads(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._fail("connection", to_connect=False)
 
-    def _join(self, batch: Batch, entry: str, heartbeat: str) -> Reading:
+    def _join(self, batch: Batch, key: str | bytes, heartbeat: str) -> Reading:
         loop = asyncio.get_running_loop()
         future: Reading = loop.create_future()
         if self._transport is None and (reason := self._kept_out()) is not None:
@@ -106,7 +112,7 @@ class CoalescedReads(asyncio.BufferedProtocol):
             future.set_result(Unavailable("slow"))
             return future
         self._heartbeat = heartbeat
-        if batch.ask(entry, future):
+        if batch.ask(key, future):
             self._stats.count("reads_joined")
         if not self._send_is_due:
             # Runs after everybody who is ready in this turn of the loop has asked.
@@ -169,12 +175,7 @@ class CoalescedReads(asyncio.BufferedProtocol):
     def _answer(self, reply: Any) -> None:
         if not self._under_way:
             return self._fail("connection", to_connect=False)
-        batch = self._under_way[0]
-        if batch.preamble:
-            # An error here comes again, as the answer to EXEC.
-            batch.preamble -= 1
-            return None
-        self._under_way.popleft()
+        batch = self._under_way.popleft()
         self._expect_an_answer()
         if isinstance(reply, hiredis.ReplyError):  # The server is there and says no.
             self._breaker.succeeded()

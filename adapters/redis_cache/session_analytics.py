@@ -25,7 +25,7 @@ from adapters.redis_cache.inspection import Inspection
 from adapters.redis_cache.keeping import Keeping
 from adapters.redis_cache.leases import Leases
 from adapters.redis_cache.loading import Loading
-from adapters.redis_cache.lookup import Bypass, Lookup
+from adapters.redis_cache.lookup import Bypass, Lookup, Miss
 from adapters.redis_cache.many_reads import ManyReads
 from adapters.redis_cache.near import NearCache, NearCopy
 from adapters.redis_cache.policy import CachePolicy
@@ -109,21 +109,25 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         if (
             freshness is Freshness.BOUNDED
             and (copy := self._near.trusted(session_id, at_least)) is not None
-            and await self._answers.ready(copy)
+            and (copy.analytics is not None or await self._answers.ready(copy))
         ):
             self.stats.near_hit(session_id, began_s)
             return self._answers.analytics(copy, "near")
         for _ in range(_DAMAGED_MAX):
             began = self._near.read_begins()
-            match await self._single.read_or_stale(session_id, freshness, at_least):
+            looked = await self._lookup.look_up(session_id, at_least)
+            found = looked if isinstance(looked, (NearCopy, Entry)) else await self._single.go_on(looked, session_id, freshness, at_least)
+            match found:
                 case NearCopy() as copy:
-                    if await self._answers.ready(copy):
+                    self._single.hit(copy.entry, followed=found is not looked)
+                    if copy.analytics is not None or await self._answers.ready(copy):
                         self._near.confirm(copy, began)
                         self.stats.took("redis", began_s)
                         return self._answers.analytics(copy, "redis")
                     self._near.drop(session_id)
                     await self._lookup.drop_damaged(session_id)
                 case Entry() as entry:
+                    self._single.hit(entry, followed=found is not looked)
                     if (decoded := await self._answers.decoded(entry, began)) is not None:
                         self.stats.took("redis", began_s)
                         return self._answers.analytics(decoded, "redis")
@@ -141,12 +145,16 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             self.stats.near_hit(session_id, began_s)
             return self._answers.document(copy.entry, "near")
         began = self._near.read_begins()
-        match await self._single.read_or_stale(session_id, freshness, at_least):
+        looked = await self._lookup.look_up(session_id, at_least)
+        found = looked if isinstance(looked, (NearCopy, Entry)) else await self._single.go_on(looked, session_id, freshness, at_least)
+        match found:
             case NearCopy() as copy:
+                self._single.hit(copy.entry, followed=found is not looked)
                 self._near.confirm(copy, began)
                 self.stats.took("redis", began_s)
                 return self._answers.document(copy.entry, "redis")
             case Entry() as entry:
+                self._single.hit(entry, followed=found is not looked)
                 self.stats.took("redis", began_s)
                 self._near.keep(self._near.same(entry) or NearCopy(entry, None), began)
                 return self._answers.document(entry, "redis")
@@ -164,14 +172,16 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             self.stats.near_hit(session_id, began_s)
             return self._answers.version(copy.entry, "near")
         began = self._near.read_begins()
-        match await self._lookup.look_up(session_id, at_least):
+        looked = await self._lookup.look_up(session_id, at_least)
+        found = await self._single.go_on(looked, session_id, freshness, at_least) if isinstance(looked, Miss) else looked
+        match found:
             case NearCopy() as copy:
-                self.stats.hit(copy.entry)
+                self._single.hit(copy.entry, followed=found is not looked)
                 self.stats.took("redis", began_s)
                 self._near.confirm(copy, began)
                 return self._answers.version(copy.entry, "redis")
             case Entry() as entry:
-                self.stats.hit(entry)
+                self._single.hit(entry, followed=found is not looked)
                 self.stats.took("redis", began_s)
                 self._near.keep(self._near.same(entry) or NearCopy(entry, None), began)
                 return self._answers.version(entry, "redis")
@@ -183,9 +193,6 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
                     if self._policy.fail_safe_s <= 0 or (stale := await self._single.stale(session_id, at_least)) is None:
                         raise
                     return VersionAnswer(stale.version, stale.source, stale.age_s, stale=True)
-        match await self._single.read_or_stale(session_id, freshness, at_least):
-            case NearCopy(entry=entry) | (Entry() as entry):
-                return self._answers.version(entry, "redis")
             case None:
                 return None
             case answer:

@@ -9,7 +9,7 @@ from adapters.redis_cache.answers import Answers
 from adapters.redis_cache.codec import Codec
 from adapters.redis_cache.entry import Entry, unpack
 from adapters.redis_cache.loading import Loaded, Loading, NotOurs
-from adapters.redis_cache.lookup import Bypass, Hit, Lookup, Miss
+from adapters.redis_cache.lookup import Bypass, Hit, Lookup, Miss, Outcome
 from adapters.redis_cache.near import NearCache, NearCopy
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.relay import Relay
@@ -22,7 +22,7 @@ from domain.session import SessionId
 
 
 class SingleReads:
-    """What the cache *does* is the one `match` in `_read`; the parts answer questions and decide nothing."""
+    """What the cache *does* is the one `match` in `_go_on`; the parts answer questions and decide nothing."""
 
     def __init__(
         self,
@@ -49,10 +49,19 @@ class SingleReads:
         self._policy = policy
         self._stats = stats
 
-    async def read_or_stale(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Hit | AnalyticsAnswer | None:
-        """What Redis has and may be believed, or an answer of the truth; if the truth fails, a stale answer where that is allowed."""
+    def hit(self, entry: Entry, *, followed: bool) -> None:
+        """A read is answered with this entry of Redis, at once or after another reader had filled. Near its end it is renewed."""
+        self._stats.hit(entry, followed=followed)
+        if self._codec.wants_refresh(entry) and (keys := self._relay.keys_of(entry.session_id)) is not None:
+            self._loading.refresh(keys, entry)
+
+    async def go_on(
+        self, found: Miss | Bypass, session_id: SessionId, freshness: Freshness, at_least: int | None
+    ) -> Hit | AnalyticsAnswer | None:
+        """After a look that found nothing: what Redis has by then, or an answer of the truth; if the truth fails, a stale answer where that
+        is allowed."""
         try:
-            return await self._read(session_id, freshness, at_least)
+            return await self._go_on(found, session_id, freshness, at_least)
         except StorageUnavailable:
             stale = await self.stale(session_id, at_least) if self._policy.fail_safe_s > 0 else None
             if stale is None:
@@ -78,18 +87,14 @@ class SingleReads:
         self._stats.count("stale_answers")
         return answer._replace(stale=True)
 
-    async def _read(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> Hit | AnalyticsAnswer | None:
-        """What Redis has and may be believed, or an answer of the truth."""
+    async def _go_on(
+        self, found: Outcome, session_id: SessionId, freshness: Freshness, at_least: int | None
+    ) -> Hit | AnalyticsAnswer | None:
         give_up_at: float | None = None
-        followed = False
         while True:
-            match await self._lookup.look_up(session_id, at_least):
-                case Entry() | NearCopy() as hit:
-                    entry = hit if isinstance(hit, Entry) else hit.entry
-                    self._stats.hit(entry, followed=followed)
-                    if self._codec.wants_refresh(entry) and (keys := self._relay.keys_of(session_id)) is not None:
-                        self._loading.refresh(keys, entry)
-                    return hit
+            match found:
+                case Entry() | NearCopy():
+                    return found
                 case Miss() as miss if give_up_at is None or _now_s() < give_up_at:
                     give_up_at = give_up_at or _now_s() + self._policy.follow_s_max
                     landed = await self._loading.join(session_id, at_least or 0, miss)
@@ -104,14 +109,14 @@ class SingleReads:
                             await asyncio.sleep(self._policy.follow_poll_s)
                         case NotOurs("unavailable"):
                             return await self._past_redis(session_id, freshness, at_least)
-                    followed = True
                 case Miss():
                     return await self._past_redis(session_id, Freshness.FRESH, at_least)
                 case Bypass(reason):
                     self._stats.bypassed(reason)
                     return await self._past_redis(session_id, freshness, at_least)
-                case outcome:
-                    assert_never(outcome)
+                case _:
+                    assert_never(found)
+            found = await self._lookup.look_up(session_id, at_least)
 
     async def _past_redis(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> AnalyticsAnswer | None:
         """The truth's answer, not stored. A bounded read may share another's."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from adapters.redis_cache.address import create_client
+from adapters.redis_cache.batch import header_question
 from adapters.redis_cache.breaker import Breaker, BreakerState
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.reads import CoalescedReads
@@ -77,10 +78,10 @@ async def test_headers_are_read_alone_in_one_transaction_with_the_heartbeat(redi
         await reads.read(names[0], heartbeat)
         proxy.sent.clear()
         asked = [*names, f"{redis_prefix}:list"]
-        answers = await asyncio.gather(*(reads.read_header(name, heartbeat) for name in [*asked, *asked]))
+        answers = await asyncio.gather(*(reads.read_header(header_question(name), heartbeat) for name in [*asked, *asked]))
         assert answers == [(b"h" * 64, b"beat"), (b"short", b"beat"), (b"", b"beat"), (None, b"beat")] * 2
         assert redis_commands(proxy.sent) == ["MULTI", *["GETRANGE"] * 4, "GET", "EXEC"]
-        whole, header = await asyncio.gather(reads.read(names[0], heartbeat), reads.read_header(names[0], heartbeat))
+        whole, header = await asyncio.gather(reads.read(names[0], heartbeat), reads.read_header(header_question(names[0]), heartbeat))
         assert (whole, header) == ((b"h" * 64 + b"payload", b"beat"), (b"h" * 64, b"beat"))
         await client.delete(*asked, heartbeat)
     await client.aclose()
@@ -92,7 +93,7 @@ async def test_a_server_that_refuses_headers_says_no_and_stays_in_step(own_redis
     place, _, query = own_redis.url.partition("?")
     url = place.replace("unix://", "unix://reader:word@") + (f"?{query}" if query else "")
     async with reading(url) as (reads, breaker):
-        assert await reads.read_header("a", "hb") == Unavailable("response")
+        assert await reads.read_header(header_question("a"), "hb") == Unavailable("response")
         for _ in range(5):
             assert await reads.read("a", "hb") == (None, None)
         assert breaker.state is BreakerState.CLOSED

@@ -39,7 +39,7 @@ async def test_a_near_hit(caches: Caches) -> None:
         assert answer.source == "near"
         return instructions.count
 
-    assert_within(fewest(hit), 185 * _ALLOWANCE)
+    assert_within(fewest(hit), 175 * _ALLOWANCE)
 
 
 async def test_a_near_hit_of_the_stored_bytes(caches: Caches) -> None:
@@ -68,7 +68,7 @@ async def test_a_redis_hit(caches: Caches) -> None:
         assert answer is not None
         assert answer.source == "redis"
         counts.append(instructions.count)
-    assert_within(min(counts), 1_800 * _ALLOWANCE)
+    assert_within(min(counts), 1_560 * _ALLOWANCE)
 
 
 async def test_an_answer_over_http(service: Service) -> None:
