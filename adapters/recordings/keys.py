@@ -10,6 +10,7 @@ from domain.errors import InvalidRecordingKey
 _KEY_BYTES_MAX: Final = 1024  # S3's limit
 _PART_BYTES_MAX: Final = 255  # that of file systems
 _STAGED: Final = re.compile(r"#\d+$")  # what obstore calls files that it has not finished writing
+_DRIVE: Final = re.compile(r"[A-Za-z][:|]$")  # what obstore's paths take for the drive of another system, and for a folder
 _SHOWN_MAX: Final = 100
 
 
@@ -41,4 +42,6 @@ def _problem(key: str) -> str | None:
             return f"it has a part of more than {_PART_BYTES_MAX} bytes"
     if _STAGED.search(key):
         return "it ends in # and a number"
+    if _DRIVE.search(key):
+        return f"it ends in {key[-1]}"
     return None
