@@ -21,17 +21,19 @@ _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 _DECODER: Final = msgspec.json.Decoder(SessionAnalytics)
 
 
+_MINUS_ZERO: Final = re.compile(rb"-0\.0(?![0-9eE])")
 # Strings first, so that what looks like a number inside one is left alone.
-_STRING_OR_MINUS_ZERO: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|-0\.0(?![0-9eE])')
-
+_STRING_OR_MINUS_ZERO: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|' + _MINUS_ZERO.pattern)
 _PATH: Final = re.compile(r"`\$[^`]*`$")
 
 
 def encode(analytics: SessionAnalytics) -> bytes:
     """The canonical document."""
     body = _ENCODER.encode(analytics)
-    # PostgreSQL's numbers have no minus zero, so nobody's have.
-    return _STRING_OR_MINUS_ZERO.sub(lambda found: b"0.0" if found[0] == b"-0.0" else found[0], body) if b"-0.0" in body else body
+    # PostgreSQL's numbers have no minus zero, so nobody's have. Looking for one first takes a hundredth of replacing it.
+    if _MINUS_ZERO.search(body) is None:
+        return body
+    return _STRING_OR_MINUS_ZERO.sub(lambda found: b"0.0" if found[0] == b"-0.0" else found[0], body)
 
 
 def of_answer(answer: AnalyticsAnswer) -> DocumentAnswer:

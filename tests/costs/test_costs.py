@@ -71,6 +71,19 @@ async def test_a_redis_hit(caches: Caches) -> None:
     assert_within(min(counts), 1_560 * _ALLOWANCE)
 
 
+def test_encoding_looks_for_minus_zeros_and_replaces_none_where_there_is_none() -> None:
+    some = some_analytics()
+    small = replace(some, channels=tuple(replace(channel, rms=-0.05) for channel in some.channels))
+    assert b"-0.0" in document.encode(small)
+
+    def encode() -> int:
+        with Instructions() as instructions:
+            document.encode(small)
+        return instructions.count
+
+    assert_within(fewest(encode), 20 * _ALLOWANCE)
+
+
 async def test_an_answer_over_http(service: Service) -> None:
     session = await service.session(patient="P1")
     path = f"/api/v1/sessions/{session.session_id}/analytics"
