@@ -269,7 +269,7 @@ def test_a_database_without_our_tables_names_the_command(tmp_path: Path, empty_d
     shown = run("show", UNKNOWN)
     assert shown.code == STORAGE
     assert "emg-sessions db upgrade" in shown.err
-    assert "revision 0002" in run("db", "upgrade").out
+    assert "revision 0003" in run("db", "upgrade").out
     assert "up to date" in run("db", "upgrade").out
     assert run("show", UNKNOWN).code == SOME_FAILED
 
