@@ -91,6 +91,18 @@ async def test_a_measured_mvc_goes_with_the_recording_and_another_one_later_take
         page = await visit.open("/")
 
 
+async def test_what_was_measured_with_one_patient_does_not_go_with_another(visit: Watched) -> None:
+    page = await visit.open("/")
+    patient, mvc = page.get_by_label("Patient code"), page.get_by_label("Measured MVC")
+    await mvc.fill("0.0005")
+    await patient.fill("P103")
+    await patient.blur()
+    await expect(mvc).to_have_value("0.0005")
+    await patient.fill("P104")
+    await patient.blur()
+    await expect(mvc).to_have_value("")
+
+
 async def test_an_mvc_that_makes_no_sense_is_refused_with_the_form_it_has(visit: Watched, recording: bytes) -> None:
     page = await visit.open("/")
     await page.get_by_label("Measured MVC").fill("much")

@@ -12,7 +12,7 @@ export function uploadPanel(changed) {
   const uploads = element("ul", { class: "uploads", "aria-label": "Uploads" });
   const patient = element("input", {
     id: "upload-patient", name: "patient", autocomplete: "off", autocapitalize: "characters", spellcheck: "false", maxlength: 64,
-    pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}", placeholder: "P042", "aria-describedby": "upload-patient-help",
+    pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}", placeholder: "P042", "aria-describedby": "upload-patient-help", onchange: anotherPatient,
   });
   const mvc = element("input", {
     id: "upload-mvc", name: "mvc", autocomplete: "off", spellcheck: "false", maxlength: 4000, placeholder: "CH1=0.0003, CH2=0.00041",
@@ -26,6 +26,7 @@ export function uploadPanel(changed) {
   ]);
   const queue = [];
   let under = 0;
+  let measured = ""; // Whose values stand in the form.
 
   dropAnywhere(zone, take);
   window.addEventListener("beforeunload", (event) => {
@@ -53,6 +54,14 @@ export function uploadPanel(changed) {
     ]),
     uploads,
   ]);
+
+  // What was measured with one patient must not go with another's recordings.
+  function anotherPatient() {
+    if (measured !== "" && measured !== patient.value) {
+      mvc.value = "";
+    }
+    measured = patient.value;
+  }
 
   function chosen() {
     take([...input.files]);
