@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from adapters.c3d.reader import C3dRecordingReader
-from domain.analytics import AnalysisParameters, Mvc
+from domain.analytics import AnalysisParameters, Mvc, SessionAnalytics
 from domain.errors import AnalysisFailed, StorageUnavailable
 from domain.mvc import GivenMvc
-from domain.ports import Freshness
+from domain.ports import Freshness, SaveReceipt
 from domain.processing import GivenUp, ProcessingPolicy, attempt
 from domain.session import SessionId, SessionState, TherapySession
 from services.recording_intake import Received
@@ -253,6 +253,22 @@ async def test_values_that_come_while_a_file_is_analysed_win(house: House, recor
     await is_settled_with(house, session_id, THIRD)
 
 
+async def test_values_that_come_while_a_file_is_analysed_with_those_it_had_are_kept(house: House, recording: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.c3d"
+    path.write_bytes(recording)
+    session_id = (await house.processor.process(path, mvc=ONE)).session_id
+
+    async def given_meanwhile() -> None:
+        house.workers.after = lambda: None
+        await uploaded(house, recording, OTHER)
+
+    house.workers.after = given_meanwhile
+    await house.repository.delete(session_id)  # So that it is analysed.
+    processed = await house.processor.process(path)
+    assert processed.analytics.parameters == AnalysisParameters().with_mvc(OTHER)
+    await is_settled_with(house, session_id, OTHER)
+
+
 async def test_what_was_processed_from_a_file_can_be_uploaded_with_other_values(house: House, recording: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.c3d"
     path.write_bytes(recording)
@@ -351,14 +367,24 @@ async def test_a_duplicate_whose_original_failed_becomes_the_session_itself(hous
     assert (await house.session(duplicate_id)).same_as is None
 
 
-async def test_a_duplicate_of_what_is_erased_meanwhile_brings_nothing_back(house: House, recording: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["before the analysis", "after the analysis", "right before it is saved"])
+async def test_a_duplicate_of_what_is_erased_meanwhile_brings_nothing_back(
+    house: House, recording: bytes, tmp_path: Path, when: str
+) -> None:
     original_id, duplicate_id = await a_duplicate(house, recording, tmp_path, ONE)
+    save = house.repository.save
 
     async def erase() -> None:
-        house.workers.after = lambda: None
         assert await house.erasure.erase(original_id)
 
-    house.workers.after = erase
+    async def erase_and_save(analytics: SessionAnalytics) -> SaveReceipt:
+        await erase()
+        return await save(analytics)
+
+    if when == "right before it is saved":
+        house.repository.save = erase_and_save  # type: ignore[method-assign]
+    else:
+        setattr(house.workers, when.split(maxsplit=1)[0], erase)
     await house.processor.process_session(duplicate_id)
     for session_id in (original_id, duplicate_id):
         assert await house.registry.find(session_id) is None
