@@ -76,7 +76,10 @@ class Metrics:
             registry=registry,
         )
         self._webhook_events = Counter(
-            "emg_webhook_events", "Storage events, by what became of them: received, known or ignored.", ["outcome"], registry=registry
+            "emg_webhook_events",
+            "Storage events, by what became of them: received, known, remeasured or ignored.",
+            ["outcome"],
+            registry=registry,
         )
         self._jobs = Counter(
             "emg_jobs", "Attempts at a session that ended, and sessions given up, by outcome.", ["outcome"], registry=registry

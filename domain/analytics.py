@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import Final, Literal
 
 from domain.errors import InvalidParameters
+from domain.mvc import GivenMvc
 from domain.session import SessionId
 
 SCHEMA: Final = 1
@@ -132,6 +133,15 @@ class AnalysisParameters:
 def _check_above_zero(name: str, value: float) -> None:
     if not 0 < value < inf:
         raise InvalidParameters(f"{name} must be a number above 0, not {value}")
+
+    def with_mvc(self, given: GivenMvc | None) -> AnalysisParameters:
+        """These parameters for a session with MVC values of its own (None: without), which go before all that are here."""
+        if given is None:
+            return self
+        own = dict(given.by_channel)
+        if given.every_channel is not None:
+            return replace(self, mvc_session=given.every_channel, mvc_by_channel=own)
+        return replace(self, mvc_by_channel=self.mvc_by_channel | own)
 
 
 @dataclass(frozen=True, slots=True)

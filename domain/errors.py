@@ -9,6 +9,7 @@ EmgSessionsError
 ├── UnknownChannel             the session has no such channel
 ├── InvalidSignalRequest       a window, kind or number of points that no signal can be shown with
 ├── Overloaded                 too much is being asked at once
+├── InvalidMvc                 maximum voluntary contractions that are none
 ├── InvalidParameters          analysis parameters that contradict each other or the recording
 ├── InvalidSettings            a setting that is missing, malformed or out of range
 ├── AnalysisFailed             the analysis ended without an answer (crashed, out of time); the recording may be sound
@@ -97,6 +98,18 @@ class InvalidSignalRequest(EmgSessionsError):
 
 class Overloaded(EmgSessionsError):
     """Too much is being asked at once: try again."""
+
+
+class InvalidMvc(EmgSessionsError):
+    """What was given as maximum voluntary contractions is none. The message repeats nothing of it; `found` is the part that is wrong."""
+
+    def __init__(self, reason: str, found: str | None = None) -> None:
+        super().__init__(reason, found)
+        self.reason = reason
+        self.found = found
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class InvalidParameters(EmgSessionsError):

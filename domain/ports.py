@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from domain.analytics import AnalysisParameters, SessionAnalytics
 from domain.emg.recording import Recording, Signal
+from domain.mvc import GivenMvc
 from domain.session import SessionId, SessionState, TherapySession
 from domain.signals import SignalPreview
 
@@ -258,7 +259,7 @@ class SessionRegistry(Protocol):
         """Notes the digest of a session's recording; the session as it is then, or None if it is not registered (any more).
 
         If another session has this digest, this one becomes its duplicate: state and `same_as` say so. One that failed gives its digest
-        away instead: what it could not do, another may.
+        away instead: what it could not do, another may. Who was a duplicate and gets the digest is none any more, and is processing.
         """
 
     @abstractmethod
@@ -288,6 +289,22 @@ class SessionRegistry(Protocol):
         """
 
     @abstractmethod
+    async def remeasure(self, session_id: SessionId, mvc: GivenMvc) -> TherapySession | None:
+        """Gives a session MVC values in place of those it had, for an analysis that is under way; the session as it is then.
+
+        With other values it is processing, without progress or failure, unless it is a duplicate, which stays one. A session that has
+        these values already stays as it is. None if it is not registered.
+        """
+
+    @abstractmethod
+    async def complete(self, session_id: SessionId, mvc: GivenMvc | None, *, recorded_at: datetime | None) -> TherapySession | None:
+        """Notes that a session is completed, by an analysis with these MVC values; a `recorded_at` that is None leaves what is known.
+
+        If it was given other values meanwhile, it keeps its state: what was analysed is outdated. The session as it is then, whose values
+        tell, or None if it is not registered (any more).
+        """
+
+    @abstractmethod
     async def forget(self, session_id: SessionId) -> bool:
         """Erases a session; False if it was not registered."""
 
@@ -307,7 +324,15 @@ class ProcessingQueue(Protocol):
     @abstractmethod
     async def submit(self, session: TherapySession) -> Submitted:
         """Registers a session and queues its processing, both or neither. A session that is known already, by its id or its digest, is
-        returned as it is, and nothing is queued; unless it failed: then it is received and queued again."""
+        returned as it is, and nothing is queued; unless it failed: then it is received and queued again, with the MVC values it had."""
+
+    @abstractmethod
+    async def remeasure(self, session_id: SessionId, mvc: GivenMvc) -> TherapySession | None:
+        """Gives a session MVC values in place of those it had, and queues it to be analysed anew, both or neither; the session then.
+
+        It is received again, unless it is a duplicate: that stays one, and hands the values on when it is processed. A session that has
+        these values already is returned as it is, and nothing is queued. None if it is not registered.
+        """
 
     @abstractmethod
     async def depth(self) -> int:

@@ -10,6 +10,7 @@ from typing import Final, NewType
 from uuid import UUID, uuid5
 
 from domain.errors import InvalidSessionId
+from domain.mvc import GivenMvc
 
 SessionId = NewType("SessionId", UUID)
 
@@ -66,7 +67,7 @@ def stays_settled(now: SessionState, noted: SessionState) -> bool:
     """Whether a session keeps its state although another is noted.
 
     What is completed or a duplicate does not go back to processing or failed: only a worker that was frozen, and has been replaced, says
-    so. It can be received again.
+    so. It can be received again, and is when other MVC values are given.
     """
     settled = now in (SessionState.COMPLETED, SessionState.DUPLICATE)
     return settled and noted in (SessionState.PROCESSING, SessionState.FAILED)
@@ -78,8 +79,9 @@ class TherapySession:
 
     `recording_sha256` and `size_bytes` are None until the recording has been read once. `recorded_at` is local time at the place of
     recording: recordings name no time zone. `registered_at` is UTC. `patient_code` is a pseudonym, and never changes once registered.
-    `recording_key` is the recording's name in the recording store; None if it was processed from a file and not kept. `progress` is the
-    share of the processing that is done, 0 to 1.
+    `recording_key` is the recording's name in the recording store; None if it was processed from a file and not kept. `mvc` holds the
+    maximum voluntary contractions that were last given with the recording; None: none ever was. `progress` is the share of the processing
+    that is done, 0 to 1.
     """
 
     session_id: SessionId
@@ -90,6 +92,7 @@ class TherapySession:
     registered_at: datetime
     patient_code: str | None = None
     recording_key: str | None = None
+    mvc: GivenMvc | None = None
     state: SessionState = SessionState.RECEIVED
     progress: float = 0.0
     failure: str | None = None

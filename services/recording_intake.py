@@ -10,6 +10,7 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from domain.errors import InvalidRecording, StorageError
+from domain.mvc import GivenMvc
 from domain.ports import ProcessingQueue, RecordingStore, SessionRegistry, StoredRecording
 from domain.session import SessionId, SessionState, TherapySession, session_id_of, session_id_of_object
 
@@ -19,10 +20,12 @@ _FILE_NAME_BYTES_MAX: Final = 200  # Of the 255 that a file system allows.
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A session whose recording has arrived. `new` is False if it was known: told again, or the same bytes."""
+    """A session whose recording has arrived. `new` is False if it was known: told again, or the same bytes. `remeasured`: it was known, and
+    is analysed anew with other MVC values."""
 
     session: TherapySession
     new: bool
+    remeasured: bool = False
 
 
 class RecordingIntake:
@@ -43,26 +46,39 @@ class RecordingIntake:
         self._clock = clock
         self._new_id = new_id
 
-    async def receive(self, chunks: AsyncIterable[bytes], *, file_name: str, patient_code: str | None) -> Received:
+    async def receive(
+        self, chunks: AsyncIterable[bytes], *, file_name: str, patient_code: str | None, mvc: GivenMvc | None = None
+    ) -> Received:
         """Stores an upload while it arrives, and queues it.
 
-        Bytes that are known are the known session; its patient and name stay as they were. Raises InvalidRecording as soon as the
+        Bytes that are known are the known session; its patient, name and MVC values stay as they were: whether whoever uploads may change
+        these is to be seen first, and then `remeasure` does. Raises InvalidRecording as soon as the
         upload turns out not to be C3D, and what the store and the queue raise.
         """
         file_name = base_name(file_name)
         arriving = f"incoming/{self._new_id()}.c3d"
         try:
             stored = await self._store.put(arriving, _checked(chunks, file_name))
-            return await self._received(arriving, stored, file_name, patient_code)
+            return await self._received(arriving, stored, file_name, patient_code, mvc)
         finally:
             # Nothing is there any more if the recording was new. A store that fails now must not hide what happened before.
             with suppress(StorageError):
                 await self._store.delete(arriving)
 
-    async def announce(self, *, bucket: str, name: str, revision: str, size_bytes: int | None, patient_code: str | None = None) -> Received:
+    async def announce(
+        self,
+        *,
+        bucket: str,
+        name: str,
+        revision: str,
+        size_bytes: int | None,
+        patient_code: str | None = None,
+        mvc: GivenMvc | None = None,
+    ) -> Received:
         """Queues an object that is in the store as `bucket/name`. One transaction: the object itself is looked at by a worker.
 
-        `revision` tells the contents of one name apart; the same object is the same session, however often it is announced.
+        `revision` tells the contents of one name apart; the same object is the same session, however often it is announced. Announced with
+        other MVC values, it is analysed anew with them, in a second transaction.
         """
         submitted = await self._queue.submit(
             TherapySession(
@@ -74,11 +90,24 @@ class RecordingIntake:
                 registered_at=self._clock(),
                 patient_code=patient_code,
                 recording_key=f"{bucket}/{name}",
+                mvc=mvc,
             )
         )
-        return Received(submitted.session, submitted.new)
+        return await self.remeasure(Received(submitted.session, submitted.new), mvc)
 
-    async def _received(self, arriving: str, stored: StoredRecording, file_name: str, patient_code: str | None) -> Received:
+    async def remeasure(self, received: Received, mvc: GivenMvc | None) -> Received:
+        """Gives a session that was known the MVC values that its recording has arrived with, if it has others; None: it keeps its own.
+
+        Done again after a failure, it does what is missing. A session that was erased meanwhile is left alone.
+        """
+        if mvc is None or received.session.mvc == mvc:
+            return received
+        session = await self._queue.remeasure(received.session.session_id, mvc)
+        return received if session is None else Received(session, received.new, remeasured=True)
+
+    async def _received(
+        self, arriving: str, stored: StoredRecording, file_name: str, patient_code: str | None, mvc: GivenMvc | None
+    ) -> Received:
         kept = f"uploads/{stored.recording_sha256}.c3d"
         known = await self._registry.find_by_recording(stored.recording_sha256)
         if known is not None and known.recording_key not in (None, kept):  # It came by a bucket, and has its recording there.
@@ -94,6 +123,7 @@ class RecordingIntake:
             registered_at=self._clock(),
             patient_code=patient_code,
             recording_key=kept,
+            mvc=mvc,
         )
         # A recording that failed may have failed for want of its file, and one that was processed from a file was not kept: now it is.
         await self._store.move(arriving, to=kept)

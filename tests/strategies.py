@@ -23,6 +23,7 @@ from domain.analytics import (
     Statistics,
     WindowStatistics,
 )
+from domain.mvc import GivenMvc
 from domain.session import SessionId, SessionState, TherapySession
 
 
@@ -140,6 +141,12 @@ text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 number = st.floats(allow_nan=False, allow_infinity=False).map(lambda x: x + 0.0)
 maybe = st.none() | number
 positive = st.floats(1e-300, 1e300)
+channel_name = text.filter(lambda name: bool(name.strip()) and name.isprintable())
+any_mvc = st.builds(
+    lambda every_channel, by_channel: GivenMvc(every_channel, tuple(by_channel.items())),
+    positive,
+    st.dictionaries(channel_name, positive, max_size=3),
+) | st.builds(lambda by_channel: GivenMvc(None, tuple(by_channel.items())), st.dictionaries(channel_name, positive, min_size=1, max_size=3))
 count = st.integers(0, 2**31 - 1)
 scalar = text | st.integers(-(2**63), 2**63 - 1) | st.floats(-1e15, 1e15).map(lambda x: x + 0.0)
 facts = st.dictionaries(text, scalar | st.lists(scalar, max_size=3).map(tuple), max_size=1)

@@ -38,7 +38,7 @@ def process(
         typer.Option(
             metavar="CHANNEL=VALUE",
             help="A channel's maximum voluntary contraction, in the recording's unit; without CHANNEL= every channel's. May be repeated. "
-            "MVC_CHANNELS and MVC_SESSION if not given, else estimated from the recording.",
+            "Kept with the session in place of those given before; if never given: MVC_CHANNELS, MVC_SESSION, else an estimate.",
             show_default=False,
         ),
     ] = None,
@@ -48,12 +48,15 @@ def process(
     Exit code 0: all went well; 1: some recordings could not be analysed; 2: wrong usage or settings; 3: the storage failed.
     """
     from adapters.entrypoints import console, process
+    from domain.errors import InvalidMvc
+    from domain.mvc import given_mvc
 
     try:
-        given = process.mvc_given(mvc or [])
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--mvc") from None
-    raise typer.Exit(console.run(partial(process.command, paths=paths, as_json=as_json), **given))
+        given = given_mvc(mvc) if mvc else None
+    except InvalidMvc as error:
+        found = "" if error.found is None else f"{error.found!r}: "
+        raise typer.BadParameter(f"{found}{error}", param_hint="--mvc") from None
+    raise typer.Exit(console.run(partial(process.command, paths=paths, as_json=as_json, mvc=given)))
 
 
 @app.command(epilog="Example: emg-sessions show 6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10")

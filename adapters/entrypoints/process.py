@@ -19,6 +19,7 @@ from adapters.entrypoints.tables import ESTIMATED_NOTE, any_estimated, percent
 from adapters.settings import Settings
 from container import Container, resolve
 from domain.errors import AnalysisFailed, InvalidParameters, InvalidRecording, InvalidSettings
+from domain.mvc import GivenMvc
 from services.therapy_session_processor import Processed, TherapySessionProcessor
 
 Outcome = Processed | InvalidRecording | AnalysisFailed | InvalidParameters
@@ -39,33 +40,15 @@ def recordings_in(paths: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
-def mvc_given(options: Sequence[str]) -> dict[str, Any]:
-    """The settings that `--mvc CHANNEL=VALUE` and `--mvc VALUE` give. Raises ValueError naming the option that makes no sense."""
-    by_channel: dict[str, float] = {}
-    given: dict[str, Any] = {}
-    for option in options:
-        name, equals, text = option.rpartition("=")
-        try:
-            value = float(text)
-        except ValueError:
-            value = 0.0
-        if not 0 < value < float("inf") or (equals and not name.strip()):
-            raise ValueError(f"{option!r} is neither CHANNEL=VALUE nor VALUE, with a number above 0, such as CH1=0.0003")
-        if not equals:
-            given["mvc_session"] = value
-        else:
-            by_channel[name.strip()] = value
-    return given | ({"mvc_channels": tuple(by_channel.items())} if by_channel else {})
-
-
-def without_channel(settings: Settings, outcomes: Sequence[Outcome]) -> list[str]:
+def without_channel(settings: Settings, mvc: GivenMvc | None, outcomes: Sequence[Outcome]) -> list[str]:
     """The channels for which an MVC was given and that no recording has: typing errors, mostly."""
     analysed = [outcome.analytics for outcome in outcomes if isinstance(outcome, Processed)]
     there = {channel.name for analytics in analysed for channel in analytics.channels}
-    return [name for name, _ in settings.mvc_channels if analysed and name not in there]
+    given = dict.fromkeys(name for name, _ in (*settings.mvc_channels, *(mvc.by_channel if mvc is not None else ())))
+    return [name for name in given if analysed and name not in there]
 
 
-async def process(app: Container, paths: Sequence[Path]) -> list[Outcome]:
+async def process(app: Container, paths: Sequence[Path], mvc: GivenMvc | None = None) -> list[Outcome]:
     """Processes recordings, several at once, with a progress bar on standard error; what became of each, in order.
 
     One that fails does not stop the rest. A storage that fails does: nothing could be kept.
@@ -80,7 +63,7 @@ async def process(app: Container, paths: Sequence[Path]) -> list[Outcome]:
 
         async def one(path: Path) -> Outcome:
             async with places:
-                outcome = await _outcome(processor, path)
+                outcome = await _outcome(processor, path, mvc)
             progress.advance(bar)
             return outcome
 
@@ -96,9 +79,9 @@ async def _all_or_first_failure(work: Sequence[Coroutine[Any, Any, Outcome]]) ->
     return [task.result() for task in tasks]
 
 
-async def _outcome(processor: TherapySessionProcessor, path: Path) -> Outcome:
+async def _outcome(processor: TherapySessionProcessor, path: Path, mvc: GivenMvc | None) -> Outcome:
     try:
-        return await processor.process(path)
+        return await processor.process(path, mvc=mvc)
     except (InvalidRecording, AnalysisFailed, InvalidParameters) as error:
         return error
 
@@ -120,11 +103,11 @@ def report(paths: Sequence[Path], outcomes: Sequence[Outcome], *, as_json: bool)
     return ExitCode.SOME_FAILED if any(isinstance(outcome, Exception) for outcome in outcomes) else ExitCode.OK
 
 
-async def command(app: Container, settings: Settings, *, paths: Sequence[Path], as_json: bool) -> ExitCode:
+async def command(app: Container, settings: Settings, *, paths: Sequence[Path], as_json: bool, mvc: GivenMvc | None) -> ExitCode:
     """The whole command."""
     recordings = recordings_in(paths)
-    outcomes = await process(app, recordings)
-    for name in without_channel(settings, outcomes):
+    outcomes = await process(app, recordings, mvc)
+    for name in without_channel(settings, mvc, outcomes):
         err.print(f"[yellow]an MVC was given for the channel {escape(repr(name))}, which no recording has[/]", soft_wrap=True)
     return report(recordings, outcomes, as_json=as_json)
 

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from domain.errors import (
     AnalysisFailed,
     EmgSessionsError,
+    InvalidMvc,
     InvalidParameters,
     InvalidRecording,
     InvalidRecordingKey,
@@ -77,6 +78,7 @@ OF_ERRORS: Final[dict[type[EmgSessionsError], tuple[Kind, str | None]]] = {
     UnknownChannel: (Kind("unknown-channel", 404, "The session has no such channel"), None),
     InvalidSignalRequest: (Kind("invalid-signal-request", 422, "No signal can be shown so"), None),
     Overloaded: (Kind("overloaded", 503, "Too much is being asked at once"), None),
+    InvalidMvc: (Kind("invalid-mvc", 422, "These are no maximum voluntary contractions"), None),
     InvalidParameters: (Kind("invalid-parameters", 422, "The parameters contradict each other or the recording"), None),
     InvalidSettings: (Kind("invalid-settings", 500, "The service is not set up as it should be"), None),
     AnalysisFailed: (Kind("analysis-failed", 500, "The analysis ended without an answer"), None),

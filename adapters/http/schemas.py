@@ -11,6 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 from adapters.http.problems import MEDIA_TYPE
 from domain.access import Viewer
 from domain.analytics import SessionAnalytics
+from domain.mvc import GivenMvc
 from domain.ports import AnalyticsAnswer, PatientSessions
 from domain.session import TherapySession
 from services.patient_trends import Trend
@@ -107,6 +108,18 @@ class AnalyticsInBrief(BaseModel):
         )
 
 
+class GivenMvcValues(BaseModel):
+    """Maximum voluntary contractions that were given with a recording, in its unit."""
+
+    every_channel: float | None = Field(description="Of every channel that is not named; null: not given.", examples=[0.0003])
+    by_channel: dict[str, float] = Field(description="Of single channels.", examples=[{"CH1": 0.0003}])
+
+    @classmethod
+    def of(cls, mvc: GivenMvc) -> "GivenMvcValues":
+        """From what the registry knows."""
+        return cls(every_channel=mvc.every_channel, by_channel=dict(mvc.by_channel))
+
+
 class Session(BaseModel):
     """A session, and what became of its recording."""
 
@@ -122,7 +135,12 @@ class Session(BaseModel):
     recorded_at: LocalTime | None = Field(description="Local time at the place of recording: recordings name no time zone.")
     registered_at: datetime
     patient_code: str | None = Field(description="The pseudonym of the patient.", examples=["P042"])
-    analytics: AnalyticsInBrief | None = Field(None, description="Null until the session is completed.")
+    mvc: GivenMvcValues | None = Field(
+        None, description="The maximum voluntary contractions that were last given with the recording; null: none were, and settings count."
+    )
+    analytics: AnalyticsInBrief | None = Field(
+        None, description="Null until the session is completed; while it is analysed anew, those from before."
+    )
     analytics_url: str = Field(examples=[f"/api/v1/sessions/{_ID}/analytics"])
 
     @classmethod
@@ -139,6 +157,7 @@ class Session(BaseModel):
             recorded_at=session.recorded_at,
             registered_at=session.registered_at,
             patient_code=session.patient_code,
+            mvc=None if session.mvc is None else GivenMvcValues.of(session.mvc),
             analytics=None if answer is None else AnalyticsInBrief.of(answer),
             analytics_url=f"/api/v1/sessions/{session.session_id}/analytics",
         )

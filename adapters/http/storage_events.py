@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fnmatch import translate
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+
+from domain.errors import InvalidMvc
+from domain.mvc import GivenMvc, parse_mvc
 
 NAME_LENGTH_MAX: Final = 1024
 
@@ -25,6 +28,12 @@ class ObjectMetadata(msgspec.Struct, frozen=True):
     size: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
 
 
+class UserMetadata(msgspec.Struct, frozen=True):
+    """What whoever uploaded an object says of it. Of any kind: it is looked at once the object is known to be a recording."""
+
+    mvc: Any = None
+
+
 class ObjectRow(msgspec.Struct, frozen=True):
     """A row of `storage.objects`."""
 
@@ -33,6 +42,7 @@ class ObjectRow(msgspec.Struct, frozen=True):
     id: str | None = None
     version: str | None = None
     metadata: ObjectMetadata | None = None
+    user_metadata: UserMetadata | None = None
 
     @property
     def revision(self) -> str:
@@ -43,6 +53,11 @@ class ObjectRow(msgspec.Struct, frozen=True):
     def contents(self) -> tuple[str, str, str]:
         """Which contents lie under which name."""
         return self.bucket_id, self.name, self.revision
+
+    @property
+    def mvc(self) -> object:
+        """What is said of maximum voluntary contractions."""
+        return None if self.user_metadata is None else self.user_metadata.mvc
 
 
 class StorageEvent(msgspec.Struct, frozen=True):
@@ -63,6 +78,7 @@ class RecordingArrived:
     name: str
     revision: str
     size_bytes: int | None
+    mvc: GivenMvc | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +137,8 @@ def parse_event(body: bytes) -> StorageEvent:
 
 
 def judge(event: StorageEvent, recordings: Recordings) -> RecordingArrived | Ignored:
-    """What an event means for us. Raises MalformedEvent if it tells of an object's arrival and not of which object."""
+    """What an event means for us. Raises MalformedEvent if it tells of an object's arrival and not of which object, or gives MVC
+    values that are none."""
     if (event.schema, event.table) != ("storage", "objects"):
         return Ignored("the event is not about storage.objects")
     if event.type not in {"INSERT", "UPDATE"}:
@@ -133,9 +150,21 @@ def judge(event: StorageEvent, recordings: Recordings) -> RecordingArrived | Ign
     if why_not is not None:
         return Ignored(why_not)
     # An object that was renamed counts as arrived: under its old name it may not have been a recording, or not have been read yet.
-    if event.type == "UPDATE" and event.old_record is not None and event.old_record.contents == row.contents:
+    before = event.old_record if event.type == "UPDATE" else None
+    if before is not None and before.contents == row.contents and before.mvc == row.mvc:
         return Ignored("the object's name and contents are the same as before")
-    return RecordingArrived(row.bucket_id, row.name, row.revision, row.metadata.size if row.metadata else None)
+    return RecordingArrived(row.bucket_id, row.name, row.revision, row.metadata.size if row.metadata else None, _mvc_of(row))
+
+
+def _mvc_of(row: ObjectRow) -> GivenMvc | None:
+    if row.mvc is None:
+        return None
+    if not isinstance(row.mvc, str):
+        raise MalformedEvent("record.user_metadata.mvc must be a text such as CH1=0.0003,CH2=0.00041")
+    try:
+        return parse_mvc(row.mvc)
+    except InvalidMvc as error:
+        raise MalformedEvent(f"record.user_metadata.mvc must look like CH1=0.0003,CH2=0.00041: {error}") from None
 
 
 _DECODER: Final[msgspec.json.Decoder[StorageEvent]] = msgspec.json.Decoder(StorageEvent)

@@ -9,16 +9,19 @@ from typing import Final
 from streaming_form_data import ParseFailedException, StreamingFormDataParser
 from streaming_form_data.targets import BaseTarget
 
+from domain.mvc import TEXT_LENGTH_MAX
+
 # All that is not the file itself: boundaries, heads of parts, other fields.
 OVERHEAD_BYTES_MAX: Final = 64 * 1024
-_FIELD_BYTES_MAX: Final = 256
+_PATIENT_BYTES_MAX: Final = 256
+_MVC_BYTES_MAX: Final = 4 * TEXT_LENGTH_MAX
 
 # RFC 2046, 5.1.1.
 _BOUNDARY: Final = re.compile(
     r"""multipart/form-data\s*;.*?\bboundary=(?:"([\w'()+,\-./:=? ]{0,69}[\w'()+,\-./:=?])"|([\w'+\-.]{1,70}))""",
     re.ASCII | re.IGNORECASE,
 )
-_NO_FORM: Final = "the body is not the form that its content type promises, with the fields `patient` and `file` alone"
+_NO_FORM: Final = "the body is not the form that its content type promises, with the fields `patient`, `mvc` and `file` alone"
 
 
 class NotAForm(Exception):
@@ -57,8 +60,9 @@ class _File(BaseTarget):  # type: ignore[misc]  # the library has no types
 class _Field(BaseTarget):  # type: ignore[misc]
     """A field of text."""
 
-    def __init__(self, name: str, file: _File) -> None:
+    def __init__(self, name: str, file: _File, *, bytes_max: int) -> None:
         super().__init__()
+        self._bytes_max = bytes_max
         self._name = name
         self._file = file
         self._bytes = b""
@@ -72,8 +76,8 @@ class _Field(BaseTarget):  # type: ignore[misc]
 
     def on_data_received(self, chunk: bytes) -> None:
         self._bytes += chunk
-        if len(self._bytes) > _FIELD_BYTES_MAX:
-            raise MalformedForm(f"the field `{self._name}` is longer than {_FIELD_BYTES_MAX} bytes")
+        if len(self._bytes) > self._bytes_max:
+            raise MalformedForm(f"the field `{self._name}` is longer than {self._bytes_max} bytes")
 
     def on_finish(self) -> None:
         try:
@@ -83,7 +87,7 @@ class _Field(BaseTarget):  # type: ignore[misc]
 
 
 class UploadForm:
-    """The form of an upload: `patient`, if at all, then `file`. Call `read_head`, then iterate `chunks` once.
+    """The form of an upload: `patient` and `mvc`, if at all, then `file`. Call `read_head`, then iterate `chunks` once.
 
     Both raise MalformedForm, and what the body's stream raises.
     """
@@ -91,14 +95,16 @@ class UploadForm:
     def __init__(self, body: AsyncIterator[bytes], content_type: str) -> None:
         found = _BOUNDARY.match(content_type)
         if found is None:
-            raise NotAForm("an upload is multipart/form-data with a boundary, and the fields `patient` and `file`")
+            raise NotAForm("an upload is multipart/form-data with a boundary, and the fields `patient`, `mvc` and `file`")
         boundary = found[1] or found[2]
         self._body = body
         self._bytes = 0
         self._file = _File()
-        self._patient = _Field("patient", self._file)
+        self._patient = _Field("patient", self._file, bytes_max=_PATIENT_BYTES_MAX)
+        self._mvc = _Field("mvc", self._file, bytes_max=_MVC_BYTES_MAX)
         self._parser = StreamingFormDataParser({"content-type": f'multipart/form-data; boundary="{boundary}"'}, strict=True)
         self._parser.register("patient", self._patient)
+        self._parser.register("mvc", self._mvc)
         self._parser.register("file", self._file)
 
     @property
@@ -110,6 +116,11 @@ class UploadForm:
     def patient_code(self) -> str | None:
         """What stands in the field `patient`; None if it is empty or not there."""
         return self._patient.text or None
+
+    @property
+    def mvc(self) -> str:
+        """What stands in the field `mvc`, as it was sent."""
+        return self._mvc.text or ""
 
     async def read_head(self) -> None:
         """Reads up to where the file begins."""

@@ -17,6 +17,8 @@ from adapters.http.problems import Kind, Problem
 from adapters.http.schemas import problems
 from adapters.http.upload_form import MalformedForm, NotAForm, UploadForm
 from domain.access import Role, Viewer
+from domain.errors import InvalidMvc
+from domain.mvc import TEXT_LENGTH_MAX, GivenMvc, parse_mvc
 from domain.ports import Allowance, PatientAssignments, RateLimit, Traces
 from services.recording_intake import Received, RecordingIntake
 
@@ -46,6 +48,14 @@ _FORM: Final[dict[str, Any]] = {
                             "description": "The pseudonym of the patient. Must come before `file`. Therapists must give one.",
                             "examples": ["P042"],
                         },
+                        "mvc": {
+                            "type": "string",
+                            "maxLength": TEXT_LENGTH_MAX,
+                            "description": "Maximum voluntary contractions that were measured, in the recording's unit: `CHANNEL=VALUE`, "
+                            "or `VALUE` for every channel, separated by commas. Must come before `file`. They go before the settings, and "
+                            "take the place of those that the same bytes came with earlier. Empty: nothing is changed.",
+                            "examples": ["CH1=0.0003,CH2=0.00041"],
+                        },
                         "file": {"type": "string", "format": "binary", "description": "The C3D file."},
                     },
                 }
@@ -60,7 +70,10 @@ router = APIRouter(tags=["recordings"])
 class RecordingTaken(BaseModel):
     """The session of an uploaded recording."""
 
-    status: Literal["received", "known"] = Field(description="received: a new session; known: the same bytes were received before.")
+    status: Literal["received", "known", "remeasured"] = Field(
+        description="received: a new session; known: the same bytes were received before; remeasured: they were, and are analysed anew "
+        "with other MVC values."
+    )
     session_id: UUID
     session_url: str = Field(description="Where its state is told.", examples=["/api/v1/sessions/6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10"])
     state: Literal["received", "processing", "completed", "failed", "duplicate"]
@@ -102,7 +115,7 @@ async def upload(  # noqa: PLR0917 - FastAPI passes them by name
     """
     try:
         with traces.span("upload"):
-            received = await _received(request, viewer, intake, assignments)
+            received, mvc = await _received(request, viewer, intake, assignments)
     except NotAForm as error:
         raise Problem(NOT_A_FORM, str(error)) from None
     except MalformedForm as error:
@@ -111,19 +124,22 @@ async def upload(  # noqa: PLR0917 - FastAPI passes them by name
         raise Problem(CLIENT_GONE) from None  # Nobody reads it; the log counts it.
     if not await _may_see(viewer, received, assignments):
         raise Problem(OTHERS_RECORDING, "its bytes are those of a recording of a patient who is not assigned to you")
+    received = await intake.remeasure(received, mvc)
     url = f"/api/v1/sessions/{received.session.session_id}"
     response.headers["Location"] = url
-    if not received.new:
+    if not received.new and not received.remeasured:
         response.status_code = 200
     return RecordingTaken(
-        status="received" if received.new else "known",
+        status="received" if received.new else "remeasured" if received.remeasured else "known",
         session_id=received.session.session_id,
         session_url=url,
         state=received.session.state.value,
     )
 
 
-async def _received(request: Request, viewer: Viewer, intake: RecordingIntake, assignments: PatientAssignments) -> Received:
+async def _received(
+    request: Request, viewer: Viewer, intake: RecordingIntake, assignments: PatientAssignments
+) -> tuple[Received, GivenMvc | None]:
     form = UploadForm(request.stream(), request.headers.get("content-type", ""))
     await form.read_head()
     code = form.patient_code
@@ -134,6 +150,11 @@ async def _received(request: Request, viewer: Viewer, intake: RecordingIntake, a
     if code is None and viewer.sees_own_patients_only:
         raise MalformedForm("the field `patient` is missing, and must come before `file`: without it you could not see the session")
 
+    try:
+        mvc = parse_mvc(form.mvc)
+    except InvalidMvc as error:
+        raise MalformedForm(f"the field `mvc` must look like CH1=0.0003,CH2=0.00041: {error}") from None
+
     async def chunks() -> AsyncIterator[bytes]:
         async for chunk in form.chunks():
             yield chunk
@@ -143,7 +164,7 @@ async def _received(request: Request, viewer: Viewer, intake: RecordingIntake, a
             if therapist != viewer.subject:
                 raise forbidden("this patient is not assigned to you")
 
-    return await intake.receive(chunks(), file_name=form.file_name, patient_code=code)
+    return await intake.receive(chunks(), file_name=form.file_name, patient_code=code, mvc=mvc), mvc
 
 
 async def _may_see(viewer: Viewer, received: Received, assignments: PatientAssignments) -> bool:

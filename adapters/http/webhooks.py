@@ -33,8 +33,9 @@ router = APIRouter(tags=["webhooks"])
 class EventTaken(BaseModel):
     """What became of a storage event."""
 
-    status: Literal["received", "known", "ignored"] = Field(
-        description="received: a new session; known: it was told before, and nothing was done; ignored: `reason` says why."
+    status: Literal["received", "known", "remeasured", "ignored"] = Field(
+        description="received: a new session; known: it was told before, and nothing was done; remeasured: it was told before, and is "
+        "analysed anew with other MVC values; ignored: `reason` says why."
     )
     session_id: UUID | None = Field(default=None, description="The session; null if ignored.")
     session_url: str | None = Field(default=None, description="Where its state is told.", examples=[f"/api/v1/sessions/{_ID}"])
@@ -61,7 +62,8 @@ async def storage_event(  # noqa: PLR0917 - FastAPI passes them by name
 ) -> EventTaken:
     """Takes an event as Supabase's database webhooks send it for `storage.objects`.
 
-    An event told again is the same session, and answered as known. The signature is verified before the body is looked into.
+    An event told again is the same session, and answered as known. Maximum voluntary contractions may stand in the object's
+    `user_metadata.mvc`, such as `CH1=0.0003,CH2=0.00041`. The signature is verified before the body is looked into.
     """
     policy: WebhookPolicy = request.app.state.policy.edge.webhook
     body = await request.body()
@@ -81,13 +83,15 @@ async def storage_event(  # noqa: PLR0917 - FastAPI passes them by name
             revision=judged.revision,
             size_bytes=judged.size_bytes,
             patient_code=patient_of(judged.name, policy.patient_pattern),
+            mvc=judged.mvc,
         )
-    meter.storage_event("received" if received.new else "known")
+    status: Literal["received", "known", "remeasured"] = "received" if received.new else "remeasured" if received.remeasured else "known"
+    meter.storage_event(status)
     url = f"/api/v1/sessions/{received.session.session_id}"
     response.headers["Location"] = url
-    if not received.new:
+    if status == "known":
         response.status_code = 200
-    return EventTaken(status="received" if received.new else "known", session_id=received.session.session_id, session_url=url)
+    return EventTaken(status=status, session_id=received.session.session_id, session_url=url)
 
 
 def _verify(body: bytes, request: Request, signature: str | None, policy: WebhookPolicy) -> None:

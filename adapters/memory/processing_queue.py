@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from domain.errors import StorageUnavailable
+from domain.mvc import GivenMvc
 from domain.ports import ProcessingQueue, ProcessingWorker, SessionProcessing, SessionRegistry, Submitted
 from domain.processing import ProcessingPolicy, TryAgain, attempt
 from domain.session import SessionId, SessionState, TherapySession
@@ -40,8 +41,7 @@ class MemoryProcessingQueue(ProcessingQueue):
             known = await self._registry.find_by_recording(session.recording_sha256)
         if known is not None and known.state is not SessionState.FAILED:
             return Submitted(known, new=False)
-        if len(self._jobs) >= self._jobs_max:
-            raise StorageUnavailable(f"{self._jobs_max} recordings wait to be processed already; try again later")
+        self._check_room()
         if known is None:
             registered = await self._registry.register(session)
         else:
@@ -49,6 +49,19 @@ class MemoryProcessingQueue(ProcessingQueue):
             registered = replace(known, state=SessionState.RECEIVED, progress=0.0, failure=None)
         self.put(registered.session_id)
         return Submitted(registered, new=known is None)
+
+    async def remeasure(self, session_id: SessionId, mvc: GivenMvc) -> TherapySession | None:
+        """See the port."""
+        known = await self._registry.find(session_id)
+        if known is None or known.mvc == mvc:
+            return known
+        self._check_room()
+        session = await self._registry.remeasure(session_id, mvc)
+        if session is not None and session.state is not SessionState.DUPLICATE:
+            await self._registry.note(session_id, SessionState.RECEIVED)
+            session = replace(session, state=SessionState.RECEIVED)
+        self.put(session_id)
+        return session
 
     async def depth(self) -> int:
         """See the port."""
@@ -59,6 +72,10 @@ class MemoryProcessingQueue(ProcessingQueue):
         heapq.heappush(self._jobs, _Job(_now_s() + after_s, next(self._numbers), session_id, attempts))
         changed, self.changed = self.changed, asyncio.Event()
         changed.set()
+
+    def _check_room(self) -> None:
+        if len(self._jobs) >= self._jobs_max:
+            raise StorageUnavailable(f"{self._jobs_max} recordings wait to be processed already; try again later")
 
     def due(self) -> tuple[SessionId, int] | None:
         """Takes the session that is due first, and how often it was tried; None if none is due."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from domain.mvc import GivenMvc
 from domain.ports import PageKey, PatientSessions, SessionQuery, SessionRegistry
 from domain.session import SessionId, SessionState, TherapySession, stays_settled
 
@@ -74,7 +75,8 @@ class MemorySessionRegistry(SessionRegistry):
                 same_as=holder.session_id,
             )
         else:
-            session = replace(session, recording_sha256=recording_sha256, size_bytes=size_bytes)
+            state = SessionState.PROCESSING if session.state is SessionState.DUPLICATE else session.state
+            session = replace(session, recording_sha256=recording_sha256, size_bytes=size_bytes, state=state, same_as=None)
         self._sessions[session_id] = session
         return session
 
@@ -112,6 +114,28 @@ class MemorySessionRegistry(SessionRegistry):
                 failure=failure,
             )
         return True
+
+    async def remeasure(self, session_id: SessionId, mvc: GivenMvc) -> TherapySession | None:
+        """See the port."""
+        session = self._sessions.get(session_id)
+        if session is None or session.mvc == mvc:
+            return session
+        session = replace(session, mvc=mvc)
+        if session.state is not SessionState.DUPLICATE:
+            session = replace(session, state=SessionState.PROCESSING, progress=0.0, failure=None)
+        self._sessions[session_id] = session
+        return session
+
+    async def complete(self, session_id: SessionId, mvc: GivenMvc | None, *, recorded_at: datetime | None) -> TherapySession | None:
+        """See the port."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            return None
+        session = replace(session, recorded_at=recorded_at or session.recorded_at)
+        if session.mvc == mvc:
+            session = replace(session, state=SessionState.COMPLETED, progress=1.0, failure=None)
+        self._sessions[session_id] = session
+        return session
 
     async def forget(self, session_id: SessionId) -> bool:
         """See the port."""

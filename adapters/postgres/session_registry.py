@@ -11,8 +11,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.errors import once_more_if_connection_was_lost
+from adapters.postgres.session_rows import from_row, mvc_to_json, to_row
 from adapters.postgres.tables import therapy_session as session_t
 from domain.errors import StorageError, StorageUnavailable
+from domain.mvc import GivenMvc
 from domain.ports import PageKey, PatientSessions, SessionQuery, SessionRegistry
 from domain.session import SessionId, SessionState, TherapySession, stays_settled
 
@@ -32,7 +34,12 @@ _DUPLICATES: Final = sa.select(session_t).where(session_t.c.same_as == _ID).orde
 _IDENTIFY: Final = (
     sa.update(session_t)
     .where(session_t.c.session_id == _ID)
-    .values(recording_sha256=_DIGEST, size_bytes=sa.bindparam("size", type_=sa.BigInteger))
+    .values(
+        recording_sha256=_DIGEST,
+        size_bytes=sa.bindparam("size", type_=sa.BigInteger),
+        state=sa.case((session_t.c.state == SessionState.DUPLICATE.value, SessionState.PROCESSING.value), else_=session_t.c.state),
+        same_as=None,
+    )
     .returning(session_t)
 )
 _original: Final = session_t.alias("original")
@@ -64,6 +71,31 @@ _KEEP: Final = (
     sa.update(session_t)
     .where(session_t.c.session_id == _ID)
     .values(recording_key=sa.func.coalesce(session_t.c.recording_key, sa.bindparam("key", type_=sa.Text)))
+    .returning(session_t)
+)
+_MVC: Final = sa.bindparam("given", type_=session_t.c.mvc.type)
+_HAS_MVC: Final = session_t.c.mvc.is_not_distinct_from(_MVC)
+_STAYS: Final = sa.or_(_HAS_MVC, session_t.c.state == SessionState.DUPLICATE.value)
+_REMEASURE: Final = (
+    sa.update(session_t)
+    .where(session_t.c.session_id == _ID)
+    .values(
+        mvc=_MVC,
+        state=sa.case((_STAYS, session_t.c.state), else_=SessionState.PROCESSING.value),
+        progress=sa.case((_STAYS, session_t.c.progress), else_=0.0),
+        failure=sa.case((_STAYS, session_t.c.failure), else_=None),
+    )
+    .returning(session_t)
+)
+_COMPLETE: Final = (
+    sa.update(session_t)
+    .where(session_t.c.session_id == _ID)
+    .values(
+        state=sa.case((_HAS_MVC, SessionState.COMPLETED.value), else_=session_t.c.state),
+        progress=sa.case((_HAS_MVC, 1.0), else_=session_t.c.progress),
+        failure=sa.case((_HAS_MVC, None), else_=session_t.c.failure),
+        recorded_at=sa.func.coalesce(sa.bindparam("moment", type_=sa.DateTime(timezone=False)), session_t.c.recorded_at),
+    )
     .returning(session_t)
 )
 _NAMING: Final = sa.select(session_t.c.recording_key).where(
@@ -204,6 +236,14 @@ class PostgresSessionRegistry(SessionRegistry):
         )
         return bool(await self._rows(note))
 
+    async def remeasure(self, session_id: SessionId, mvc: GivenMvc) -> TherapySession | None:
+        """See the port."""
+        return _first(await self._rows(_REMEASURE, {"id": session_id, "given": mvc_to_json(mvc)}))
+
+    async def complete(self, session_id: SessionId, mvc: GivenMvc | None, *, recorded_at: datetime | None) -> TherapySession | None:
+        """See the port."""
+        return _first(await self._rows(_COMPLETE, {"id": session_id, "given": mvc_to_json(mvc), "moment": recorded_at}))
+
     async def forget(self, session_id: SessionId) -> bool:
         """See the port."""
         return bool(await self._rows(_FORGET, {"id": session_id}))
@@ -222,39 +262,3 @@ def _unsettled(session_id: SessionId) -> StorageUnavailable:
 
 def _first(rows: Sequence[sa.Row[Any]]) -> TherapySession | None:
     return from_row(rows[0]) if rows else None
-
-
-def to_row(session: TherapySession) -> dict[str, Any]:
-    """A session as its row."""
-    return {
-        "session_id": session.session_id,
-        "recording_sha256": session.recording_sha256,
-        "file_name": session.file_name,
-        "size_bytes": session.size_bytes,
-        "recorded_at": session.recorded_at,
-        "registered_at": session.registered_at,
-        "patient_code": session.patient_code,
-        "recording_key": session.recording_key,
-        "state": session.state.value,
-        "progress": session.progress,
-        "failure": session.failure,
-        "same_as": session.same_as,
-    }
-
-
-def from_row(row: sa.Row[Any]) -> TherapySession:
-    """A row as its session."""
-    return TherapySession(
-        session_id=SessionId(row.session_id),
-        recording_sha256=row.recording_sha256,
-        file_name=row.file_name,
-        size_bytes=row.size_bytes,
-        recorded_at=row.recorded_at,
-        registered_at=row.registered_at,
-        patient_code=row.patient_code,
-        recording_key=row.recording_key,
-        state=SessionState(row.state),
-        progress=row.progress,
-        failure=row.failure,
-        same_as=None if row.same_as is None else SessionId(row.same_as),
-    )

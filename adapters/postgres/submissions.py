@@ -15,11 +15,13 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.errors import once_more_if_connection_was_lost
-from adapters.postgres.session_registry import KNOWN, from_row, to_row
+from adapters.postgres.session_registry import KNOWN
+from adapters.postgres.session_rows import from_row, mvc_to_json, to_row
 from adapters.postgres.tables import therapy_session as session_t
 from domain.errors import StorageUnavailable
+from domain.mvc import GivenMvc
 from domain.ports import Submitted
-from domain.session import SessionState, TherapySession
+from domain.session import SessionId, SessionState, TherapySession
 
 Together = Callable[[TherapySession], tuple[str, Mapping[str, object]]]
 """For a session as it is registered: an SQL expression, and the values of its :named parameters."""
@@ -31,6 +33,20 @@ _RECEIVE_AGAIN: Final = (
     .values(state=SessionState.RECEIVED.value, progress=0.0, failure=None)
     .returning(session_t)
 )
+_DUPLICATE: Final = session_t.c.state == SessionState.DUPLICATE.value
+_MVC: Final = sa.bindparam("given", type_=session_t.c.mvc.type)
+_REMEASURE: Final = (
+    sa.update(session_t)
+    .where(session_t.c.session_id == sa.bindparam("id", type_=sa.Uuid), session_t.c.mvc.is_distinct_from(_MVC))
+    .values(
+        mvc=_MVC,
+        state=sa.case((_DUPLICATE, session_t.c.state), else_=SessionState.RECEIVED.value),
+        progress=sa.case((_DUPLICATE, session_t.c.progress), else_=0.0),
+        failure=None,
+    )
+    .returning(session_t)
+)
+_FIND: Final = sa.select(session_t).where(session_t.c.session_id == sa.bindparam("id", type_=sa.Uuid))
 
 
 class PostgresSubmissions:
@@ -80,6 +96,26 @@ class PostgresSubmissions:
                 return submitted
             # What was in the way has been erased in between.
         raise StorageUnavailable(f"session {session.session_id} was registered and erased over and over; try again")
+
+    async def remeasure(self, session_id: SessionId, mvc: GivenMvc, *, together_with: Together) -> TherapySession | None:
+        """Gives a session other MVC values, receives it again, and evaluates `together_with` in that transaction: both or neither.
+
+        A session that has these values is returned as it is, and `together_with` is not evaluated; None if it is not registered. The
+        transaction may run twice if its connection turns out to be dead: the second time the values are there, or nothing is.
+        """
+
+        async def remeasure() -> TherapySession | None:
+            async with self._engine.begin() as connection:
+                row = (await connection.execute(_REMEASURE, {"id": session_id, "given": mvc_to_json(mvc)})).one_or_none()
+                if row is None:
+                    known = (await connection.execute(_FIND, {"id": session_id})).one_or_none()
+                    return None if known is None else from_row(known)
+                received = from_row(row)
+                expression, values = together_with(received)
+                await connection.execute(sa.select(sa.text(expression)), dict(values))
+            return received
+
+        return await once_more_if_connection_was_lost(remeasure)
 
     async def execute(self, sql: str, values: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         """Runs one statement in a transaction of its own."""

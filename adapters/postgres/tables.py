@@ -35,6 +35,8 @@ therapy_session: Final = sa.Table(
     sa.Column("progress", sa.Double, nullable=False),
     sa.Column("failure", sa.Text),
     sa.Column("same_as", sa.Uuid),
+    sa.Column("mvc", JSONB(none_as_null=True)),
+    sa.CheckConstraint("jsonb_typeof(mvc) = 'object'", name="ck_therapy_session_mvc"),
     sa.CheckConstraint("state IN ('received', 'processing', 'completed', 'failed', 'duplicate')", name="ck_therapy_session_state"),
     sa.Index("ix_therapy_session_registered_at", sa.text("registered_at DESC"), sa.text("session_id DESC")),
     sa.Index("ix_therapy_session_patient_code", "patient_code", sa.text("registered_at DESC"), sa.text("session_id DESC")),

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
+from domain.mvc import GivenMvc
 from domain.ports import ProcessingQueue, Submitted, Traces
-from domain.session import TherapySession
+from domain.session import SessionId, TherapySession
 from domain.traces import NoTraces
 
 QUEUE: Final = "sessions"
@@ -20,7 +21,8 @@ Together = Callable[[TherapySession], tuple[str, Mapping[str, object]]]
 # procrastinate's connectors do too; they bring a connection of their own.
 #
 # The lock is the session: of all its jobs one runs at a time. There is no queueing lock: a session is queued once because it is registered
-# once, and a second job would find nothing left to do; while a queueing lock would make the retry of a running job fail.
+# once, and again when it is given other MVC values. A job too many would find nothing left to do; while a queueing lock would make the
+# retry of a running job fail.
 _DEFER: Final = """
 procrastinate_defer_jobs_v1(ARRAY[
   ROW(:queue, :task, 0, :session_id, NULL, CAST(:arguments AS jsonb), NULL)::procrastinate_job_to_defer_v1
@@ -34,6 +36,9 @@ class Submissions(Protocol):
 
     async def submit(self, session: TherapySession, *, together_with: Together) -> Submitted:
         """Registers a session, or receives one that failed again, and evaluates `together_with`: both or neither."""
+
+    async def remeasure(self, session_id: SessionId, mvc: GivenMvc, *, together_with: Together) -> TherapySession | None:
+        """Gives a session other MVC values, receives it again, and evaluates `together_with`: both or neither."""
 
     async def execute(self, sql: str, values: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         """Runs one statement; its rows."""
@@ -49,6 +54,10 @@ class ProcrastinateProcessingQueue(ProcessingQueue):
     async def submit(self, session: TherapySession) -> Submitted:
         """See the port."""
         return await self._submissions.submit(session, together_with=partial(_defer, trace=self._traces.here()))
+
+    async def remeasure(self, session_id: SessionId, mvc: GivenMvc) -> TherapySession | None:
+        """See the port."""
+        return await self._submissions.remeasure(session_id, mvc, together_with=partial(_defer, trace=self._traces.here()))
 
     async def depth(self) -> int:
         """See the port. Those that wait for their next attempt are among them."""

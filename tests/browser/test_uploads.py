@@ -78,6 +78,38 @@ async def test_a_dropped_recording_appears_in_the_list_and_a_second_time_it_is_k
     await expect(page.get_by_text("This recording was received before")).to_be_visible()
 
 
+async def test_a_measured_mvc_goes_with_the_recording_and_another_one_later_takes_its_place(visit: Watched, recording: bytes) -> None:
+    page = await visit.open("/")
+    await page.get_by_label("Patient code").fill("P102")
+    for mvc, source in (("CH1=0.0003, CH2=0.0004", "given for the channel"), ("0.0005", "given for the session")):
+        await page.get_by_label("Measured MVC").fill(mvc)
+        await drop(page, "measured.c3d", recording)
+        row = page.locator(".upload-row")
+        await expect(row.get_by_text("Analysed")).to_be_visible(timeout=60_000)
+        await row.get_by_role("link").click()
+        await expect(page.get_by_text(source).first).to_be_visible()
+        page = await visit.open("/")
+
+
+async def test_what_was_measured_with_one_patient_does_not_go_with_another(visit: Watched) -> None:
+    page = await visit.open("/")
+    patient, mvc = page.get_by_label("Patient code"), page.get_by_label("Measured MVC")
+    await mvc.fill("0.0005")
+    await patient.fill("P103")
+    await patient.blur()
+    await expect(mvc).to_have_value("0.0005")
+    await patient.fill("P104")
+    await patient.blur()
+    await expect(mvc).to_have_value("")
+
+
+async def test_an_mvc_that_makes_no_sense_is_refused_with_the_form_it_has(visit: Watched, recording: bytes) -> None:
+    page = await visit.open("/")
+    await page.get_by_label("Measured MVC").fill("much")
+    await drop(page, "a.c3d", recording)
+    await expect(page.locator(".upload-row.is-refused")).to_contain_text("must look like CH1=0.0003")
+
+
 async def test_a_file_that_is_no_recording_says_why(visit: Watched) -> None:
     page = await visit.open("/")
     await drop(page, "notes.txt", b"hello")

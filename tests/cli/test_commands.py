@@ -84,8 +84,10 @@ def test_a_maximum_that_was_measured_takes_the_place_of_the_estimate(command: Co
     assert [channel["mvc"]["source"] for channel in estimated["channels"]] == ["estimated"] * 2
     assert first["mvc"] == {"value": 0.0004, "source": "channel", "threshold": pytest.approx(0.0003), "threshold_percent": 75.0}
     assert second["mvc"] == {"value": 0.0002, "source": "session", "threshold": pytest.approx(0.00015), "threshold_percent": 75.0}
-    by_settings = command("process", "--json", recordings[0], MVC_SESSION="0.0002", MVC_CHANNELS="CH1=0.0004")
-    assert by_settings.out == given.out
+    again = command("process", "--json", recordings[0], MVC_SESSION="1", MVC_CHANNELS="CH2=1")
+    assert again.out == given.out, "what was given stays with the session, and goes before the settings"
+    by_settings = json.loads(command("process", "--json", recordings[1], MVC_SESSION="0.0002", MVC_CHANNELS="CH1=0.0004").out)
+    assert [channel["mvc"] for channel in by_settings["channels"]] == [first["mvc"], second["mvc"]]
     assert "which no recording has" not in given.err
     mistyped = command("process", recordings[0], "--mvc", "CH9=0.0004")
     assert mistyped.code == OK
@@ -97,6 +99,7 @@ def test_a_maximum_that_makes_no_sense_is_told(command: Command, recordings: lis
     refused = command("process", recordings[0], f"--mvc={option}")
     assert refused.code == USAGE
     assert "CHANNEL=VALUE" in refused.err
+    assert repr(option) in refused.err
 
 
 def test_json_is_one_document_a_recording_in_order_and_nothing_else_on_standard_output(command: Command, recordings: list[Path]) -> None:
@@ -269,7 +272,7 @@ def test_a_database_without_our_tables_names_the_command(tmp_path: Path, empty_d
     shown = run("show", UNKNOWN)
     assert shown.code == STORAGE
     assert "emg-sessions db upgrade" in shown.err
-    assert "revision 0002" in run("db", "upgrade").out
+    assert "revision 0003" in run("db", "upgrade").out
     assert "up to date" in run("db", "upgrade").out
     assert run("show", UNKNOWN).code == SOME_FAILED
 

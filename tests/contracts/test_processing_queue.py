@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 
 from domain.errors import AnalysisFailed, InvalidParameters, InvalidRecording, StorageUnavailable
+from domain.mvc import GivenMvc
 from domain.ports import Submitted
 from domain.processing import ProcessingPolicy
 from domain.session import SessionState, TherapySession
 from tests.contracts.processing import Practice, Queue
 from tests.patience import eventually
-from tests.strategies import some_session
+from tests.strategies import new_id, some_session
 
 QUICK = ProcessingPolicy(concurrency=2, attempts_max=3, backoff_s=0.01, backoff_s_max=0.02, drain_s=20.0)
 PATIENCE_S = 30.0
@@ -86,6 +87,48 @@ async def test_a_session_that_is_submitted_by_many_at_once_is_new_to_one_and_wai
     answers = await asyncio.gather(*(queue.jobs.submit(session) for _ in range(8)))
     assert sum(answer.new for answer in answers) == 1
     assert {answer.session for answer in answers} == {session}
+    assert await queue.jobs.depth() == 1
+
+
+MVC, OTHER_MVC = GivenMvc(4.5e-4), GivenMvc(None, (("CH1", 3e-4),))
+
+
+async def test_a_session_is_submitted_with_its_mvc_values_and_keeps_them(queue: Queue) -> None:
+    session = some_session(mvc=MVC)
+    assert await queue.jobs.submit(session) == Submitted(session, new=True)
+    assert await queue.jobs.submit(replace(session, mvc=OTHER_MVC)) == Submitted(session, new=False)
+    await queue.registry.note(session.session_id, SessionState.FAILED, failure="because")
+    assert await queue.jobs.submit(replace(session, mvc=OTHER_MVC)) == Submitted(session, new=False)
+
+
+@pytest.mark.parametrize("state", [state for state in SessionState if state is not SessionState.DUPLICATE])
+async def test_a_session_with_other_mvc_values_is_received_again(queue: Queue, state: SessionState) -> None:
+    session = some_session(state=state, progress=0.7, failure="because", mvc=MVC)
+    await queue.registry.register(session)
+    received = replace(session, mvc=OTHER_MVC, state=SessionState.RECEIVED, progress=0.0, failure=None)
+    for _ in range(2):  # The second time it has them.
+        assert await queue.jobs.remeasure(session.session_id, OTHER_MVC) == received
+        assert await queue.registry.find(session.session_id) == received
+        assert await queue.jobs.depth() == 1
+
+
+async def test_a_duplicate_with_other_mvc_values_stays_one_and_is_queued(queue: Queue) -> None:
+    duplicate = some_session(recording_sha256=None, state=SessionState.DUPLICATE, progress=1.0, same_as=new_id())
+    await queue.registry.register(duplicate)
+    assert await queue.jobs.remeasure(duplicate.session_id, MVC) == replace(duplicate, mvc=MVC)
+    assert await queue.jobs.depth() == 1
+
+
+async def test_mvc_values_of_a_session_that_nobody_knows_queue_nothing(queue: Queue) -> None:
+    assert await queue.jobs.remeasure(new_id(), MVC) is None
+    assert await queue.jobs.depth() == 0
+
+
+async def test_the_same_mvc_values_given_by_many_at_once_queue_a_session_once(queue: Queue) -> None:
+    session = some_session(state=SessionState.COMPLETED, progress=1.0)
+    await queue.registry.register(session)
+    received = replace(session, mvc=MVC, state=SessionState.RECEIVED, progress=0.0)
+    assert await asyncio.gather(*(queue.jobs.remeasure(session.session_id, MVC) for _ in range(8))) == [received] * 8
     assert await queue.jobs.depth() == 1
 
 

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.mvc import GivenMvc
 from domain.ports import PageKey, PatientSessions, SessionQuery, SessionRegistry
 from domain.session import SessionId, SessionState, TherapySession
-from tests.strategies import examples, local_time, new_id, some_session, text, utc_time
+from tests.strategies import any_mvc, examples, local_time, new_id, some_session, text, utc_time
 
 any_session = st.builds(
     some_session,
@@ -25,6 +26,7 @@ any_session = st.builds(
     registered_at=utc_time,
     patient_code=st.none() | text,
     recording_key=st.none() | text,
+    mvc=st.none() | any_mvc,
     state=st.sampled_from(SessionState),
     progress=st.floats(0, 1).map(lambda x: x + 0.0),
     failure=st.none() | text,
@@ -59,6 +61,7 @@ async def test_a_known_session_stays_as_it_was_registered_first(registry: Sessio
         "registered_at": datetime(2026, 1, 1, tzinfo=UTC),
         "patient_code": "another",
         "recording_key": None,
+        "mvc": GivenMvc(0.5),
         "state": SessionState.COMPLETED,
         "progress": 0.5,
         "failure": "none",
@@ -306,6 +309,96 @@ async def test_nothing_is_noted_of_a_session_that_is_not_registered(registry: Se
     for state in SessionState:
         assert not await registry.note(session_id, state)
     assert await registry.find(session_id) is None
+
+
+# Maximum voluntary contractions
+
+FIRST_MVC, OTHER_MVC = GivenMvc(4.5e-4, (("CH1", 3e-4),)), GivenMvc(None, (("CH1", 3.1e-4), ("Größe →", 1e-300)))
+
+
+@given(mvc=any_mvc)
+@examples(20)
+async def test_whatever_values_a_session_is_given_it_has(registry: SessionRegistry, mvc: GivenMvc) -> None:
+    session = some_session()
+    await registry.register(session)
+    given = replace(session, mvc=mvc, state=SessionState.PROCESSING)
+    assert await registry.remeasure(session.session_id, mvc) == given
+    assert await found(registry, session.session_id) == given
+    completed = await registry.complete(session.session_id, mvc, recorded_at=None)
+    assert completed == replace(given, state=SessionState.COMPLETED, progress=1.0)
+
+
+@pytest.mark.parametrize("state", [state for state in SessionState if state is not SessionState.DUPLICATE])
+@pytest.mark.parametrize("before", [None, FIRST_MVC])
+async def test_a_session_with_other_values_is_processing(registry: SessionRegistry, state: SessionState, before: GivenMvc | None) -> None:
+    session = some_session(state=state, progress=0.7, failure="because", mvc=before)
+    await registry.register(session)
+    outdated = replace(session, mvc=OTHER_MVC, state=SessionState.PROCESSING, progress=0.0, failure=None)
+    assert await registry.remeasure(session.session_id, OTHER_MVC) == outdated
+    assert await found(registry, session.session_id) == outdated
+
+
+@pytest.mark.parametrize("state", SessionState)
+async def test_a_session_that_is_given_the_values_it_has_stays_as_it_is(registry: SessionRegistry, state: SessionState) -> None:
+    session = some_session(state=state, progress=0.7, failure="because", mvc=OTHER_MVC)
+    await registry.register(session)
+    assert await registry.remeasure(session.session_id, GivenMvc(None, OTHER_MVC.by_channel[::-1])) == session
+    assert await found(registry, session.session_id) == session
+
+
+async def test_a_duplicate_with_other_values_stays_one(registry: SessionRegistry) -> None:
+    duplicate = some_session(recording_sha256=None, state=SessionState.DUPLICATE, progress=1.0, same_as=new_id())
+    await registry.register(duplicate)
+    assert await registry.remeasure(duplicate.session_id, OTHER_MVC) == replace(duplicate, mvc=OTHER_MVC)
+
+
+@pytest.mark.parametrize("mvc", [None, FIRST_MVC])
+async def test_a_session_is_completed_by_an_analysis_with_its_values(registry: SessionRegistry, mvc: GivenMvc | None) -> None:
+    session = some_session(state=SessionState.PROCESSING, progress=0.3, failure="before", mvc=mvc, recorded_at=None)
+    await registry.register(session)
+    moment = datetime(2025, 3, 10, 11, 50)  # noqa: DTZ001 - recordings name no time zone
+    completed = replace(session, state=SessionState.COMPLETED, progress=1.0, failure=None, recorded_at=moment)
+    assert await registry.complete(session.session_id, mvc, recorded_at=moment) == completed
+    assert await registry.complete(session.session_id, mvc, recorded_at=None) == completed
+    assert await found(registry, session.session_id) == completed
+
+
+@pytest.mark.parametrize(("has", "analysed"), [(FIRST_MVC, None), (FIRST_MVC, OTHER_MVC), (None, FIRST_MVC)])
+async def test_an_analysis_with_other_values_completes_nothing(
+    registry: SessionRegistry, has: GivenMvc | None, analysed: GivenMvc | None
+) -> None:
+    session = some_session(state=SessionState.RECEIVED, progress=0.0, mvc=has)
+    await registry.register(session)
+    assert await registry.complete(session.session_id, analysed, recorded_at=None) == session
+    assert await found(registry, session.session_id) == session
+
+
+async def test_nothing_is_given_to_and_completed_of_a_session_that_is_not_registered(registry: SessionRegistry) -> None:
+    session_id = new_id()
+    assert await registry.remeasure(session_id, FIRST_MVC) is None
+    assert await registry.complete(session_id, None, recorded_at=None) is None
+    assert await registry.find(session_id) is None
+
+
+async def test_the_values_of_a_session_stay_whatever_else_is_noted(registry: SessionRegistry) -> None:
+    session, digest = some_session(recording_sha256=None, size_bytes=None, recording_key=None, mvc=FIRST_MVC), new_digest()
+    await registry.register(session)
+    await registry.identify(session.session_id, digest, 5)
+    await registry.keep(session.session_id, "uploads/a.c3d")
+    for state in SessionState:
+        await registry.note(session.session_id, state)
+        assert (await found(registry, session.session_id)).mvc == FIRST_MVC
+
+
+async def test_a_duplicate_that_gets_its_recording_is_none_any_more(registry: SessionRegistry) -> None:
+    failed = some_session(state=SessionState.FAILED)
+    copy = some_session(recording_sha256=None, state=SessionState.DUPLICATE, progress=1.0, same_as=failed.session_id)
+    for session in (failed, copy):
+        await registry.register(session)
+    assert failed.recording_sha256 is not None
+    identified = await registry.identify(copy.session_id, failed.recording_sha256, 7)
+    assert identified == replace(copy, recording_sha256=failed.recording_sha256, size_bytes=7, state=SessionState.PROCESSING, same_as=None)
+    assert list(await registry.duplicates_of(failed.session_id)) == []
 
 
 async def test_a_forgotten_session_is_as_if_it_had_never_been(registry: SessionRegistry) -> None:

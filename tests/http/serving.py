@@ -61,10 +61,17 @@ class Served:
         return await self.client.post(WEBHOOK, content=body, headers=sent)
 
     async def upload(
-        self, content: bytes, *, patient: str | None = None, name: str = "a.c3d", role: str = "admin", subject: str = "somebody"
+        self,
+        content: bytes,
+        *,
+        patient: str | None = None,
+        mvc: str | None = None,
+        name: str = "a.c3d",
+        role: str = "admin",
+        subject: str = "somebody",
     ) -> httpx.Response:
         """Uploads a recording as a browser does."""
-        fields = {} if patient is None else {"patient": patient}
+        fields = {name: value for name, value in (("patient", patient), ("mvc", mvc)) if value is not None}
         return await self.client.post(RECORDINGS, data=fields, files={"file": (name, content)}, headers=bearer(role, subject))
 
     async def rows(self, statement: str) -> list[tuple[Any, ...]]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from adapters.c3d.synthesis import synthesise
+from adapters.entrypoints.worker import run_worker
 from container import resolve
 from tests.http.conftest import MakeSettings
 from tests.http.serving import RECORDINGS, Served, bearer, problem_of, served, token
@@ -144,6 +145,10 @@ MALFORMED: dict[str, Callable[[bytes], bytes]] = {
     "a patient that is none": lambda recording: part("patient", b"../P042") + part("file", recording, "a.c3d") + END,
     "a patient of bytes": lambda recording: part("patient", b"\xff\xfe") + part("file", recording, "a.c3d") + END,
     "a long patient": lambda recording: part("patient", b"P" * 1000) + part("file", recording, "a.c3d") + END,
+    "two texts of MVC values": lambda recording: part("mvc", b"1") + part("mvc", b"1") + part("file", recording, "a.c3d") + END,
+    "MVC values too late": lambda recording: part("file", recording, "a.c3d") + part("mvc", b"1") + END,
+    "MVC values of bytes": lambda recording: part("mvc", b"\xff=1") + part("file", recording, "a.c3d") + END,
+    "MVC values without an end": lambda recording: part("mvc", b"CH1=1," * 10_000) + part("file", recording, "a.c3d") + END,
     "truncated in the file": lambda recording: part("file", recording, "a.c3d")[:-3000],
     "truncated at the end": lambda recording: part("file", recording, "a.c3d"),
     "an endless head": lambda _: f"--{BOUNDARY}\r\nX: ".encode() + b"x" * 500_000,
@@ -206,6 +211,86 @@ async def test_a_storage_that_is_away_leaves_nothing(
     async with served(settings_for(cache="none", database_url=f"postgresql://u:p@127.0.0.1:{closed_port}/d")) as service:
         assert problem_of(await service.upload(recording), 503) == "storage-unavailable"
     assert files_below(tmp_path / "recordings") == set()
+
+
+# Maximum voluntary contractions.
+
+GIVEN = "CH1=0.0003,CH2=0.00041"
+
+
+async def test_mvc_values_are_kept_with_the_session(service: Served, recording: bytes) -> None:
+    taken = (await service.upload(recording, mvc=f" {GIVEN}, 0.0005")).json()
+    session = (await service.client.get(taken["session_url"], headers=bearer("admin"))).json()
+    assert session["mvc"] == {"every_channel": 0.0005, "by_channel": {"CH1": 0.0003, "CH2": 0.00041}}
+    assert await service.rows("SELECT mvc FROM therapy_session") == [(session["mvc"],)]
+
+
+@pytest.mark.parametrize("mvc", [None, "", " , "])
+async def test_without_mvc_values_nothing_is_kept(service: Served, recording: bytes, mvc: str | None) -> None:
+    taken = (await service.upload(recording, mvc=mvc)).json()
+    assert (await service.client.get(taken["session_url"], headers=bearer("admin"))).json()["mvc"] is None
+    assert await service.rows("SELECT mvc FROM therapy_session WHERE mvc IS NOT NULL") == []
+
+
+@pytest.mark.parametrize(
+    "mvc", ["CH1", "CH1=", "CH1=much", "0", "-1", "CH1=nan", "CH1=inf", "=1", "CH1=1,CH1=2", "1,2", "CH1=1;2", "C" * 4000 + "=1"]
+)
+async def test_mvc_values_that_are_none_are_refused_and_leave_nothing(service: Served, recording: bytes, tmp_path: Path, mvc: str) -> None:
+    response = await service.upload(recording, patient="P042", mvc=mvc)
+    assert problem_of(response, 422) == "malformed-upload"
+    detail = response.json()["detail"]
+    assert detail.startswith("the field `mvc` must look like CH1=0.0003,CH2=0.00041: ")
+    assert "much" not in detail
+    await nothing_is_left(service, tmp_path / "recordings")
+
+
+async def test_the_same_bytes_with_other_mvc_values_are_analysed_anew(service: Served, recording: bytes) -> None:
+    first = await service.upload(recording, mvc=GIVEN)
+    same = await service.upload(recording, mvc="CH2=0.00041,CH1=0.0003")
+    assert (same.status_code, same.json()["status"]) == (200, "known")
+    other = await service.upload(recording, mvc="0.0005")
+    assert (other.status_code, other.json()["status"], other.json()["state"]) == (202, "remeasured", "received")
+    assert other.json()["session_id"] == first.json()["session_id"]
+    assert other.headers["location"] == first.headers["location"]
+    assert await service.rows("SELECT mvc FROM therapy_session") == [({"every_channel": 0.0005, "by_channel": {}},)]
+    assert await service.counts() == (1, 2)
+    nothing = await service.upload(recording)
+    assert (nothing.status_code, nothing.json()["status"]) == (200, "known")
+    assert await service.counts() == (1, 2)
+
+
+async def test_nobody_changes_the_mvc_values_of_anothers_patient(service: Served, recording: bytes) -> None:
+    await service.upload(recording, patient="P042", mvc=GIVEN, role="therapist", subject="anna")
+    response = await service.upload(recording, patient="P043", mvc="0.0005", role="therapist", subject="bert")
+    assert problem_of(response, 409) == "recording-known"
+    ((kept,),) = await service.rows("SELECT mvc FROM therapy_session")
+    assert kept["by_channel"] == {"CH1": 0.0003, "CH2": 0.00041}
+    assert await service.counts() == (1, 1)
+
+
+async def test_an_upload_is_analysed_by_a_worker_with_its_mvc_values_and_anew_with_others(
+    settings_for: MakeSettings, tmp_path: Path
+) -> None:
+    synthesise(tmp_path / "a.c3d", seed=3, duration_s=12.0)
+    content = (tmp_path / "a.c3d").read_bytes()
+    async with served(settings_for(mvc_session=0.9, worker_concurrency=1)) as service:
+        stop = asyncio.Event()
+        working = asyncio.create_task(run_worker(service.app, stop))
+        try:
+            for mvc, values in (("CH1=0.0003", [0.0003, 0.9]), ("0.0005,CH2=0.0004", [0.0005, 0.0004])):
+                taken = (await service.upload(content, mvc=mvc)).json()
+
+                async def session(url: str = taken["session_url"]) -> Any:
+                    return (await service.client.get(url, headers=bearer("admin"))).json()
+
+                shown = await eventually(session, lambda found: found["state"] in ("completed", "failed"), within_s=60)
+                assert shown["state"] == "completed", shown["failure"]
+                fresh = bearer("admin") | {"cache-control": "no-cache"}
+                document = (await service.client.get(shown["analytics_url"], headers=fresh)).json()
+                assert [channel["mvc"]["value"] for channel in document["channels"]] == values
+        finally:
+            stop.set()
+            await asyncio.wait_for(working, 60)
 
 
 # Who may.

@@ -51,6 +51,30 @@ async def test_new_contents_under_the_same_name_are_another_session(service: Ser
     assert await service.counts() == (2, 2)
 
 
+async def test_an_event_brings_mvc_values_and_another_brings_others(service: Served) -> None:
+    first = await service.tell(event_of(user_metadata={"mvc": "CH1=0.0003"}))
+    again = await service.tell(event_of(user_metadata={"mvc": "CH1=0.0003", "note": 1}))
+    assert [first.json()["status"], again.json()["status"]] == ["received", "known"]
+    other = await service.tell(event_of(kind="UPDATE", user_metadata={"mvc": "0.0005"}))
+    assert (other.status_code, other.json()["status"]) == (202, "remeasured")
+    assert other.json()["session_id"] == first.json()["session_id"]
+    told = (await service.client.get(first.json()["session_url"], headers=bearer("admin"))).json()
+    assert told["mvc"] == {"every_channel": 0.0005, "by_channel": {}}
+    assert await service.counts() == (1, 2)
+    without = await service.tell(event_of())
+    assert (without.status_code, without.json()["status"]) == (200, "known")
+    metrics = (await service.client.get("/metrics")).text
+    assert 'emg_webhook_events_total{outcome="remeasured"} 1.0' in metrics
+
+
+@pytest.mark.parametrize("mvc", ["much", "CH1=0", 0.0003, {"CH1": 0.0003}, ["CH1=0.0003"], "C" * 4000 + "=1"])
+async def test_an_event_with_mvc_values_that_are_none_is_a_problem_and_leaves_nothing(service: Served, mvc: object) -> None:
+    response = await service.tell(event_of(user_metadata={"mvc": mvc}))
+    assert problem_of(response, 422) == "malformed-event"
+    assert response.json()["detail"].startswith("record.user_metadata.mvc must ")
+    assert await service.counts() == (0, 0)
+
+
 async def test_it_answers_after_one_transaction(service: Served) -> None:
     engine: AsyncEngine = await resolve(service.app.engine)
     await service.tell(event_of("P001/warm.c3d"))

@@ -12,7 +12,11 @@ export function uploadPanel(changed) {
   const uploads = element("ul", { class: "uploads", "aria-label": "Uploads" });
   const patient = element("input", {
     id: "upload-patient", name: "patient", autocomplete: "off", autocapitalize: "characters", spellcheck: "false", maxlength: 64,
-    pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}", placeholder: "P042", "aria-describedby": "upload-patient-help",
+    pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}", placeholder: "P042", "aria-describedby": "upload-patient-help", onchange: anotherPatient,
+  });
+  const mvc = element("input", {
+    id: "upload-mvc", name: "mvc", autocomplete: "off", spellcheck: "false", maxlength: 4000, placeholder: "CH1=0.0003, CH2=0.00041",
+    "aria-describedby": "upload-mvc-help",
   });
   const input = element("input", { id: "upload-files", type: "file", accept: ".c3d", multiple: true, class: "visually-hidden", onchange: chosen });
   const zone = element("div", { class: "drop-zone" }, [
@@ -22,6 +26,7 @@ export function uploadPanel(changed) {
   ]);
   const queue = [];
   let under = 0;
+  let measured = ""; // Whose values stand in the form.
 
   dropAnywhere(zone, take);
   window.addEventListener("beforeunload", (event) => {
@@ -33,15 +38,30 @@ export function uploadPanel(changed) {
   return element("section", { class: "card upload", "aria-labelledby": "upload-title" }, [
     element("h2", { id: "upload-title" }, "Add recordings"),
     element("div", { class: "upload-fields" }, [
-      element("div", { class: "field" }, [
-        element("label", { for: "upload-patient" }, "Patient code"),
-        patient,
-        element("p", { id: "upload-patient-help", class: "hint" }, "A pseudonym, never a name. May be left empty by administrators."),
+      element("div", { class: "upload-texts" }, [
+        element("div", { class: "field" }, [
+          element("label", { for: "upload-patient" }, "Patient code"),
+          patient,
+          element("p", { id: "upload-patient-help", class: "hint" }, "A pseudonym, never a name. May be left empty by administrators."),
+        ]),
+        element("div", { class: "field" }, [
+          element("label", { for: "upload-mvc" }, "Measured MVC"),
+          mvc,
+          element("p", { id: "upload-mvc-help", class: "hint" }, "In the recording's unit: by channel, or one value for all. Empty: as set up, or estimated."),
+        ]),
       ]),
       zone,
     ]),
     uploads,
   ]);
+
+  // What was measured with one patient must not go with another's recordings.
+  function anotherPatient() {
+    if (measured !== "" && measured !== patient.value) {
+      mvc.value = "";
+    }
+    measured = patient.value;
+  }
 
   function chosen() {
     take([...input.files]);
@@ -55,7 +75,7 @@ export function uploadPanel(changed) {
       return;
     }
     for (const file of files) {
-      queue.push({ file, patient: patient.value.trim(), row: new UploadRow(uploads, file) });
+      queue.push({ file, patient: patient.value.trim(), mvc: mvc.value.trim(), row: new UploadRow(uploads, file) });
     }
     next();
   }
@@ -65,14 +85,14 @@ export function uploadPanel(changed) {
     if (under > 0 || queue.length === 0) {
       return;
     }
-    const { file, patient: code, row } = queue.shift();
+    const { file, row, ...fields } = queue.shift();
     under += 1;
     let taken = null;
     try {
       if (!NAME.test(file.name)) {
         throw new ProblemError(0, "Not a C3D file", "only files whose names end in .c3d are recordings");
       }
-      taken = await send(file, code, (share) => row.sending(share));
+      taken = await send(file, fields, (share) => row.sending(share));
     } catch (error) {
       row.refused(error);
     } finally {
@@ -158,10 +178,10 @@ class UploadRow {
 }
 
 // With XMLHttpRequest, because fetch does not tell how much of a body was sent.
-function send(file, patient, told) {
+function send(file, fields, told) {
   const form = new FormData();
-  if (patient) {
-    form.append("patient", patient); // Before the file: the service reads the form while it arrives.
+  for (const [name, value] of Object.entries(fields)) {
+    form.append(name, value); // Before the file: the service reads the form while it arrives.
   }
   form.append("file", file, file.name);
   const request = new XMLHttpRequest();

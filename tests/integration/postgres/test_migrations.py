@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -18,10 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters.postgres import migrations
 from adapters.postgres.engine import PostgresPolicy, create_engine
 from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
+from adapters.postgres.session_registry import PostgresSessionRegistry
 from adapters.postgres.tables import Xid8, metadata
-from domain.errors import StorageError
+from domain.errors import StorageError, StoredDataInvalid
+from domain.mvc import GivenMvc
 from tests.servers import new_database
-from tests.strategies import some_analytics
+from tests.strategies import new_id, some_analytics, some_session
 
 
 def revisions() -> list[str]:
@@ -70,6 +73,59 @@ async def test_every_migration_climbs_descends_and_climbs_again(empty: AsyncEngi
         assert await objects(empty) == seen[step]
         await migrations.downgrade(empty, revision=below)
     assert await objects(empty) == set()
+
+
+async def test_sessions_from_before_have_no_mvc_values_and_outlive_a_descent(empty: AsyncEngine) -> None:
+    await migrations.upgrade(empty, revision="0002")
+    session_id = new_id()
+    async with empty.begin() as connection:
+        await connection.execute(
+            sa.text(
+                "INSERT INTO therapy_session (session_id, file_name, registered_at, state, progress) "
+                "VALUES (:id, 'a.c3d', now(), 'completed', 1)"
+            ),
+            {"id": session_id},
+        )
+    await migrations.upgrade(empty, revision="0003")
+    registry = PostgresSessionRegistry(empty)
+    before = await registry.find(session_id)
+    assert before is not None
+    assert before.mvc is None
+    given = await registry.remeasure(session_id, GivenMvc(None, (("CH1", 3e-4),)))
+    assert given is not None
+    await migrations.downgrade(empty, revision="0002")
+    await migrations.upgrade(empty, revision="0003")
+    assert await registry.find(session_id) == replace(given, mvc=None)
+
+
+@pytest.mark.parametrize("value", ["[]", "1", "null"])
+async def test_the_database_keeps_what_is_no_object_out_of_the_mvc_values(upgraded: AsyncEngine, value: str) -> None:
+    session = some_session()
+    await PostgresSessionRegistry(upgraded).register(session)
+    with pytest.raises(sa.exc.IntegrityError, match="ck_therapy_session_mvc"):
+        async with upgraded.begin() as connection:
+            await connection.execute(sa.text("UPDATE therapy_session SET mvc = CAST(:value AS jsonb)"), {"value": value})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "{}",
+        '{"every_channel": "much"}',
+        '{"every_channel": 0}',
+        '{"by_channel": [1]}',
+        '{"by_channel": {"": 1}}',
+        '{"by_channel": {"CH1": null}}',
+    ],
+)
+async def test_mvc_values_that_others_damaged_are_told_with_the_remedy(upgraded: AsyncEngine, value: str) -> None:
+    session = some_session()
+    registry = PostgresSessionRegistry(upgraded)
+    await registry.register(session)
+    async with upgraded.begin() as connection:
+        await connection.execute(sa.text("UPDATE therapy_session SET mvc = CAST(:value AS jsonb)"), {"value": value})
+    with pytest.raises(StoredDataInvalid, match=f"{session.session_id}: .* set it to NULL"):
+        await registry.find(session.session_id)
 
 
 async def test_the_head_known_to_the_program_is_alembics() -> None:

@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 
 from domain.errors import InvalidRecording, StorageUnavailable
+from domain.mvc import GivenMvc
 from domain.ports import Submitted
-from domain.session import SessionState, TherapySession, session_id_of, session_id_of_object
+from domain.session import SessionId, SessionState, TherapySession, session_id_of, session_id_of_object
 from services.recording_intake import RecordingIntake, base_name
 from tests.integration.processing.conftest import House
 from tests.patience import eventually
@@ -132,6 +133,9 @@ class Unreliable:
         if self._commits:
             await self._queue.submit(session)
         raise StorageUnavailable("the connection broke")
+
+    async def remeasure(self, session_id: SessionId, mvc: GivenMvc) -> TherapySession | None:
+        return await self._queue.remeasure(session_id, mvc)
 
     async def depth(self) -> int:
         return await self._queue.depth()

@@ -21,6 +21,7 @@ from adapters.http.storage_events import (
     parse_event,
     patient_of,
 )
+from domain.mvc import GivenMvc
 
 ANY = Recordings(bucket=None, name_pattern="*")
 C3D = Recordings(bucket="recordings", name_pattern="*.c3d")
@@ -64,6 +65,37 @@ def test_a_renamed_object_has_arrived_since_it_may_not_have_been_a_recording_bef
 
 
 @pytest.mark.parametrize(
+    ("user_metadata", "mvc"),
+    [
+        (None, None),
+        ({}, None),
+        ({"mvc": None}, None),
+        ({"mvc": " "}, None),
+        ({"mvc": "CH1=0.0003,0.0005", "device": ["any", 1]}, GivenMvc(0.0005, (("CH1", 0.0003),))),
+    ],
+)
+def test_an_object_brings_its_mvc_values(user_metadata: Any, mvc: GivenMvc | None) -> None:
+    arrived = judged(event(record=row(user_metadata=user_metadata)))
+    assert isinstance(arrived, RecordingArrived)
+    assert arrived.mvc == mvc
+
+
+@pytest.mark.parametrize("mvc", ["much", "CH1=0", "CH1=1,CH1=2", 1, {}, True])
+def test_mvc_values_that_are_none_are_malformed_in_recordings_alone(mvc: object) -> None:
+    with pytest.raises(MalformedEvent, match=r"^record\.user_metadata\.mvc must ") as caught:
+        judged(event(record=row(user_metadata={"mvc": mvc})))
+    assert "much" not in str(caught.value)
+    assert isinstance(judged(event(record=row(name="notes.txt", user_metadata={"mvc": mvc}))), Ignored)
+
+
+def test_other_mvc_values_of_the_same_contents_have_arrived() -> None:
+    before = row(user_metadata={"mvc": "CH1=0.0003"})
+    arrived = judged(event("UPDATE", record=row(user_metadata={"mvc": "CH1=0.0004"}), old_record=before))
+    assert arrived == RecordingArrived("recordings", "P001/a.c3d", '"5f2a"', 1000, GivenMvc(None, (("CH1", 0.0004),)))
+    assert isinstance(judged(event("UPDATE", record=before | {"updated_at": "now"}, old_record=before)), Ignored)
+
+
+@pytest.mark.parametrize(
     ("body", "reason"),
     [
         (event("DELETE", old_record=row()), "only INSERT and UPDATE"),
@@ -103,6 +135,8 @@ def test_what_is_ignored_says_why(body: bytes, reason: str) -> None:
         event(record=row(metadata={"size": 2**60})),
         event(record=row(metadata={"size": "1"})),
         event(record=row(metadata=[])),
+        event(record=row(user_metadata=[])),
+        event(record=row(user_metadata="CH1=1")),
         event("", record=row()),
         event("X" * 33, record=row()),
         event(record=row(name="\ud800.c3d")),
