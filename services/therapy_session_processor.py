@@ -24,7 +24,6 @@ from domain.ports import (
 )
 from domain.session import SessionId, SessionState, TherapySession, session_id_of
 from domain.traces import NoTraces
-from services.named_files import under_name
 
 # The share of the work that is done when a stage begins, about.
 _FETCHING: Final = 0.05
@@ -85,8 +84,7 @@ class TherapySessionProcessor(SessionProcessing):
             await self._complete(await self._register(known.analytics, SessionState.COMPLETED), known.analytics)
             return Processed(session_id, known.analytics, known.version, new=False)
         # Under the name that the session has, so that it is the same analysis wherever it is made.
-        with under_name(path, path.name if registered is None else registered.file_name) as named:
-            analytics = await self._analysed(named, session_id)
+        analytics = await self._analysed(path, None if registered is None else registered.file_name, session_id)
         session = await self._register(analytics, SessionState.PROCESSING)
         if session.session_id != session_id:
             return await self.process(path)  # The same bytes arrived by another way meanwhile: that is the session, and is known now.
@@ -125,28 +123,29 @@ class TherapySessionProcessor(SessionProcessing):
         if session.recording_key is None:
             raise RecordingNotFound(f"{session.file_name}: its recording was not kept")
         await self._note(session_id, SessionState.PROCESSING, _FETCHING)
-        async with self._store.fetched(session.recording_key) as fetched:
-            with under_name(fetched, session.file_name) as path:
-                await self._note(session_id, SessionState.PROCESSING, _IDENTIFYING)
-                digest, size_bytes = await asyncio.to_thread(_identity, self._reader, path)
-                identified = await self._registry.identify(session_id, digest, size_bytes)
-                if identified is None:
-                    raise _Erased
-                if identified.state is SessionState.DUPLICATE:
-                    return
-                known = await self._repository.get(session_id, freshness=Freshness.FRESH)
-                if known is not None and self._is_of(known.analytics, digest):
-                    analytics = known.analytics
-                else:
-                    await self._note(session_id, SessionState.PROCESSING, _ANALYSING)
-                    analytics = await self._analysed(path, session_id)
-                    await self._note(session_id, SessionState.PROCESSING, _SAVING)
-                    await self._saved(analytics)
+        async with self._store.fetched(session.recording_key) as path:
+            await self._note(session_id, SessionState.PROCESSING, _IDENTIFYING)
+            digest, size_bytes = await asyncio.to_thread(_identity, self._reader, path, session.file_name)
+            identified = await self._registry.identify(session_id, digest, size_bytes)
+            if identified is None:
+                raise _Erased
+            if identified.state is SessionState.DUPLICATE:
+                return
+            known = await self._repository.get(session_id, freshness=Freshness.FRESH)
+            if known is not None and self._is_of(known.analytics, digest):
+                analytics = known.analytics
+            else:
+                await self._note(session_id, SessionState.PROCESSING, _ANALYSING)
+                analytics = await self._analysed(path, session.file_name, session_id)
+                await self._note(session_id, SessionState.PROCESSING, _SAVING)
+                await self._saved(analytics)
         await self._note(session_id, SessionState.COMPLETED, _DONE, recorded_at=analytics.recording.recorded_at)
 
-    async def _analysed(self, path: Path, session_id: SessionId) -> SessionAnalytics:
+    async def _analysed(self, path: Path, file_name: str | None, session_id: SessionId) -> SessionAnalytics:
         with self._traces.span("analyse recording"):
-            return await self._workers.run(path.name, read_and_analyse, self._reader, path, self._parameters, self._clock(), session_id)
+            return await self._workers.run(
+                file_name or path.name, read_and_analyse, self._reader, path, file_name, self._parameters, self._clock(), session_id
+            )
 
     async def _saved(self, analytics: SessionAnalytics) -> SaveReceipt:
         with self._traces.span("save analytics"):
@@ -183,14 +182,19 @@ class TherapySessionProcessor(SessionProcessing):
             raise _Erased
 
 
-def read_and_analyse(
-    reader: RecordingReader, path: Path, parameters: AnalysisParameters, processed_at: datetime, session_id: SessionId
+def read_and_analyse(  # noqa: PLR0917 - handed over to another process one by one
+    reader: RecordingReader,
+    path: Path,
+    file_name: str | None,
+    parameters: AnalysisParameters,
+    processed_at: datetime,
+    session_id: SessionId,
 ) -> SessionAnalytics:
     """Reads and analyses one recording, in a worker process."""
     from domain.emg.analysis import analyse  # noqa: PLC0415 - brings scipy.signal, for a second: only the workers pay for it
 
-    return analyse(reader.read(path, parameters), parameters, processed_at=processed_at, session_id=session_id)
+    return analyse(reader.read(path, parameters, file_name=file_name), parameters, processed_at=processed_at, session_id=session_id)
 
 
-def _identity(reader: RecordingReader, path: Path) -> tuple[str, int]:
-    return reader.digest(path), path.stat().st_size
+def _identity(reader: RecordingReader, path: Path, file_name: str) -> tuple[str, int]:
+    return reader.digest(path, file_name=file_name), path.stat().st_size
