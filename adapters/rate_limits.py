@@ -39,6 +39,7 @@ class PerMinute(RateLimit):
         self._own = FixedWindowRateLimiter(MemoryStorage())
         self._redis = None if shared is None else _redis(shared)
         self._shared = None if self._redis is None else FixedWindowRateLimiter(self._redis)
+        self._failures = _failures(self._redis)
         self._deadline_s = shared.deadline_s if shared else 0.0
         self._log = structlog.get_logger(__name__)
         self._shared_works = True
@@ -51,7 +52,7 @@ class PerMinute(RateLimit):
             try:
                 async with asyncio.timeout(self._deadline_s):
                     allowance = await self._take(self._shared, key)
-            except (StorageError, OSError):  # TimeoutError is one
+            except self._failures:
                 self._note(works=False)
             else:
                 self._note(works=True)
@@ -81,7 +82,7 @@ class PerMinute(RateLimit):
 
 def _redis(shared: SharedCounts) -> RedisStorage:
     scheme, separator, rest = shared.redis_url.partition("://")
-    timeouts: dict[str, Any] = {"socket_timeout": shared.deadline_s, "socket_connect_timeout": shared.deadline_s}
+    timeouts = _timeouts(shared.deadline_s)
     common: dict[str, Any] = {"wrap_exceptions": True, "implementation": "redispy", "key_prefix": f"{shared.key_prefix}:limits"}
     if scheme == "redis+sentinel":
         places, _, path = rest.partition("?")[0].partition("/")
@@ -94,8 +95,21 @@ def _redis(shared: SharedCounts) -> RedisStorage:
     if scheme in ("redis+cluster", "rediss+cluster"):
         places, _, options = rest.partition("?")
         tls: dict[str, Any] = {"ssl": True, **dict(parse_qsl(options))} if scheme.startswith("rediss") else {}
+        # A node that hangs is given up while there is time to ask who took its place. Cut off by the deadline, the client would not even
+        # look for that, and keep to the node.
+        timeouts = _timeouts(shared.deadline_s / 2)
         return RedisClusterStorage(f"async+redis+cluster://{places.rstrip('/').removesuffix('/0')}", **tls, **timeouts, **common)
     return RedisStorage(f"async+{'redis+unix' if scheme == 'unix' else scheme}{separator}{rest}", **timeouts, **common)
+
+
+def _timeouts(seconds: float) -> dict[str, Any]:
+    return {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+
+
+def _failures(storage: RedisStorage | None) -> tuple[type[Exception], ...]:
+    """What the shared counts fail with. That no node answers, or none has the slot, is told by an error that the library does not know."""
+    of_clusters = (storage.bridge.dependency.RedisClusterException,) if isinstance(storage, RedisClusterStorage) else ()
+    return (StorageError, OSError, *of_clusters)  # TimeoutError is an OSError.
 
 
 def _sentinel_auth(url: str) -> dict[str, str]:

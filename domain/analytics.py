@@ -129,11 +129,6 @@ class AnalysisParameters:
         for name, value in self.mvc_by_channel.items():
             _check_above_zero(f"mvc_by_channel: the value for {name!r}", value)
 
-
-def _check_above_zero(name: str, value: float) -> None:
-    if not 0 < value < inf:
-        raise InvalidParameters(f"{name} must be a number above 0, not {value}")
-
     def with_mvc(self, given: GivenMvc | None) -> AnalysisParameters:
         """These parameters for a session with MVC values of its own (None: without), which go before all that are here."""
         if given is None:
@@ -142,6 +137,11 @@ def _check_above_zero(name: str, value: float) -> None:
         if given.every_channel is not None:
             return replace(self, mvc_session=given.every_channel, mvc_by_channel=own)
         return replace(self, mvc_by_channel=self.mvc_by_channel | own)
+
+
+def _check_above_zero(name: str, value: float) -> None:
+    if not 0 < value < inf:
+        raise InvalidParameters(f"{name} must be a number above 0, not {value}")
 
 
 @dataclass(frozen=True, slots=True)

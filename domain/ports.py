@@ -423,15 +423,19 @@ class PatientAssignments(Protocol):
 
 @runtime_checkable
 class RecordingReader(Protocol):
-    """Reads recordings. Must be picklable: reading happens in worker processes."""
+    """Reads recordings. Must be picklable: reading happens in worker processes.
+
+    `file_name` is the recording's name where the file has another one, as in a store; None: the file's own. Errors name the recording.
+    """
 
     @abstractmethod
-    def digest(self, path: Path) -> str:
+    def digest(self, path: Path, *, file_name: str | None = None) -> str:
         """The SHA-256 of the file's bytes, as 64 hex digits: the recording's identity. Blocks. Raises InvalidRecording."""
 
     @abstractmethod
-    def read(self, path: Path, parameters: AnalysisParameters) -> Recording:
-        """The recording in a file. Raises InvalidRecording naming the file and the reason. Blocks."""
+    def read(self, path: Path, parameters: AnalysisParameters, *, file_name: str | None = None) -> Recording:
+        """The recording in a file; its facts have its name, and the moment of recording that the name tells. Raises InvalidRecording naming
+        the recording and the reason. Blocks."""
 
 
 @runtime_checkable

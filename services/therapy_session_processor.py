@@ -25,7 +25,6 @@ from domain.ports import (
 )
 from domain.session import SessionId, SessionState, TherapySession, session_id_of
 from domain.traces import NoTraces
-from services.named_files import under_name
 
 # The share of the work that is done when a stage begins, about.
 _FETCHING: Final = 0.05
@@ -132,8 +131,7 @@ class TherapySessionProcessor(SessionProcessing):
                 return processed
         else:
             # Under the name that the session has, so that it is the same analysis wherever it is made.
-            with under_name(path, path.name if registered is None else registered.file_name) as named:
-                analytics = await self._analysed(named, session_id, parameters)
+            analytics = await self._analysed(path, None if registered is None else registered.file_name, session_id, parameters)
             if await self._taken(analytics, SessionState.PROCESSING, mvc, given) is None:
                 return None
             receipt = await self._saved(analytics)
@@ -152,17 +150,16 @@ class TherapySessionProcessor(SessionProcessing):
         if session.recording_key is None:
             raise RecordingNotFound(f"{session.file_name}: its recording was not kept")
         await self._note(session_id, SessionState.PROCESSING, _FETCHING)
-        async with self._store.fetched(session.recording_key) as fetched:
-            with under_name(fetched, session.file_name) as path:
-                await self._note(session_id, SessionState.PROCESSING, _IDENTIFYING)
-                digest, size_bytes = await asyncio.to_thread(_identity, self._reader, path)
-                identified = await self._registry.identify(session_id, digest, size_bytes)
-                if identified is None:
-                    raise _Erased
-                if identified.state is not SessionState.DUPLICATE:
-                    await self._complete_from(path, digest, identified)
-                elif identified.mvc is not None and identified.same_as is not None:
-                    await self._hand_on(path, digest, identified.mvc, identified.same_as)
+        async with self._store.fetched(session.recording_key) as path:
+            await self._note(session_id, SessionState.PROCESSING, _IDENTIFYING)
+            digest, size_bytes = await asyncio.to_thread(_identity, self._reader, path, session.file_name)
+            identified = await self._registry.identify(session_id, digest, size_bytes)
+            if identified is None:
+                raise _Erased
+            if identified.state is not SessionState.DUPLICATE:
+                await self._complete_from(path, digest, identified)
+            elif identified.mvc is not None and identified.same_as is not None:
+                await self._hand_on(path, digest, identified.mvc, identified.same_as)
 
     async def _hand_on(self, path: Path, digest: str, mvc: GivenMvc, original_id: SessionId) -> None:
         """The MVC values that a duplicate came with are those of its bytes: its original gets them, and is analysed with them from here.
@@ -173,8 +170,7 @@ class TherapySessionProcessor(SessionProcessing):
         if original is None or original.state is SessionState.COMPLETED:  # It was erased, or had these values before.
             return
         try:
-            with under_name(path, original.file_name) as named:
-                await self._complete_from(named, digest, original)
+            await self._complete_from(path, digest, original)
         except _Erased:
             await self._repository.delete(original_id)
 
@@ -188,7 +184,7 @@ class TherapySessionProcessor(SessionProcessing):
                 analytics = known.analytics
             else:
                 await self._note(session_id, SessionState.PROCESSING, _ANALYSING)
-                analytics = await self._analysed(path, session_id, parameters)
+                analytics = await self._analysed(path, session.file_name, session_id, parameters)
                 await self._note(session_id, SessionState.PROCESSING, _SAVING)
                 await self._saved(analytics)
             completed = await self._registry.complete(session_id, session.mvc, recorded_at=analytics.recording.recorded_at)
@@ -199,9 +195,11 @@ class TherapySessionProcessor(SessionProcessing):
             session = completed
         raise _unsettled(session.file_name)
 
-    async def _analysed(self, path: Path, session_id: SessionId, parameters: AnalysisParameters) -> SessionAnalytics:
+    async def _analysed(self, path: Path, file_name: str | None, session_id: SessionId, parameters: AnalysisParameters) -> SessionAnalytics:
         with self._traces.span("analyse recording"):
-            return await self._workers.run(path.name, read_and_analyse, self._reader, path, parameters, self._clock(), session_id)
+            return await self._workers.run(
+                file_name or path.name, read_and_analyse, self._reader, path, file_name, parameters, self._clock(), session_id
+            )
 
     async def _saved(self, analytics: SessionAnalytics) -> SaveReceipt:
         with self._traces.span("save analytics"):
@@ -244,14 +242,19 @@ def _unsettled(file_name: str) -> StorageUnavailable:
     return StorageUnavailable(f"{file_name}: its session was given other MVC values over and over while it was analysed; try again")
 
 
-def read_and_analyse(
-    reader: RecordingReader, path: Path, parameters: AnalysisParameters, processed_at: datetime, session_id: SessionId
+def read_and_analyse(  # noqa: PLR0917 - handed over to another process one by one
+    reader: RecordingReader,
+    path: Path,
+    file_name: str | None,
+    parameters: AnalysisParameters,
+    processed_at: datetime,
+    session_id: SessionId,
 ) -> SessionAnalytics:
     """Reads and analyses one recording, in a worker process."""
     from domain.emg.analysis import analyse  # noqa: PLC0415 - brings scipy.signal, for a second: only the workers pay for it
 
-    return analyse(reader.read(path, parameters), parameters, processed_at=processed_at, session_id=session_id)
+    return analyse(reader.read(path, parameters, file_name=file_name), parameters, processed_at=processed_at, session_id=session_id)
 
 
-def _identity(reader: RecordingReader, path: Path) -> tuple[str, int]:
-    return reader.digest(path), path.stat().st_size
+def _identity(reader: RecordingReader, path: Path, file_name: str) -> tuple[str, int]:
+    return reader.digest(path, file_name=file_name), path.stat().st_size

@@ -26,7 +26,7 @@ SLOTS = 16384
 NODE_TIMEOUT_MS = 1000
 
 # A server ends with whoever started it, also by kill -9: then its standard input ends.
-_WATCHED = '"$@" >>"$LOG" 2>&1 & echo $!; read -r _; kill -9 $!'
+_WATCHED = '"$@" >>"$LOG" 2>&1 & echo $!; read -r _; kill -9 $! 2>/dev/null'
 
 
 class Node:

@@ -8,7 +8,6 @@ first, against the size of the file. The format: https://www.c3d.org (512-byte b
 from __future__ import annotations
 
 import math
-import os
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -57,32 +56,30 @@ class C3dHeader:
         return [value for value in _continued(self.parameters, group, parameter) if not isinstance(value, str)]
 
 
-def read_header(path: Path, size_bytes: int) -> C3dHeader:
-    """The checked header of a C3D file of `size_bytes`. Raises InvalidRecording if it is none, is damaged, or is beyond ezc3d."""
+def read_header(path: Path, file_name: str, size_bytes: int) -> C3dHeader:
+    """The checked header of a C3D file of `size_bytes`, which errors call `file_name`.
+
+    Raises InvalidRecording if it is none, is damaged, or is beyond ezc3d.
+    """
     if size_bytes == 0:
-        raise InvalidRecording(shown_name(path), "the file is empty")
+        raise InvalidRecording(file_name, "the file is empty")
     with path.open("rb") as file:
         header = file.read(_BLOCK)
         if len(header) < 2 or header[0] == 0 or header[1] != _MAGIC:
-            raise InvalidRecording(shown_name(path), "this is no C3D file (a C3D file has 0x50 as its second byte)")
+            raise InvalidRecording(file_name, "this is no C3D file (a C3D file has 0x50 as its second byte)")
         start = (header[0] - 1) * _BLOCK
         file.seek(start)
         prologue = file.read(4)
         if len(header) < _BLOCK or start < _BLOCK or len(prologue) < 4:
-            raise InvalidRecording(shown_name(path), f"the file is truncated within its header: it has {size_bytes} bytes")
-        _check_processor(shown_name(path), prologue[3])
+            raise InvalidRecording(file_name, f"the file is truncated within its header: it has {size_bytes} bytes")
+        _check_processor(file_name, prologue[3])
         numbers = _Numbers(dec=prologue[3] == _DEC)
         end = (numbers.unsigned(header, 16) - 1) * _BLOCK
         if not start < end <= size_bytes:
-            raise InvalidRecording(shown_name(path), f"the file is truncated or damaged: data begin at byte {end} of {size_bytes}")
+            raise InvalidRecording(file_name, f"the file is truncated or damaged: data begin at byte {end} of {size_bytes}")
         section = file.read(end - start - len(prologue))
-    parameters = _parameters(shown_name(path), section, numbers)
-    return _checked(shown_name(path), header, numbers, parameters, data_bytes=size_bytes - end)
-
-
-def shown_name(path: Path) -> str:
-    """The file's name for people and documents: names that are no UTF-8 on disk cannot be written into JSON."""
-    return os.fsencode(path.name).decode("utf-8", "replace")
+    parameters = _parameters(file_name, section, numbers)
+    return _checked(file_name, header, numbers, parameters, data_bytes=size_bytes - end)
 
 
 def _check_processor(file_name: str, processor: int) -> None:

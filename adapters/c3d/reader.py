@@ -13,7 +13,7 @@ import numpy as np
 
 from adapters.c3d.channels import PlannedChannel, choose_channels
 from adapters.c3d.facts import amplitude_unit, game_facts, recorded_at, subject_facts, system
-from adapters.c3d.header import C3dHeader, read_header, shown_name
+from adapters.c3d.header import C3dHeader, read_header
 from domain.analytics import AnalysisParameters, RecordingFacts
 from domain.emg.recording import Channel, Recording, Signal
 from domain.errors import InvalidRecording
@@ -34,40 +34,42 @@ class C3dRecordingReader(RecordingReader):
 
     size_bytes_max: int = 512 * 1024 * 1024
 
-    def digest(self, path: Path) -> str:
+    def digest(self, path: Path, *, file_name: str | None = None) -> str:
         """The SHA-256 of the file's bytes, as 64 hex digits. Raises InvalidRecording if there is no such file. Blocks."""
+        name = file_name or _shown_name(path)
         try:
-            self._checked_status(path)
+            self._checked_status(path, name)
             return _sha256(path)
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise _unreadable(name, error) from error
 
-    def read(self, path: Path, parameters: AnalysisParameters) -> Recording:
+    def read(self, path: Path, parameters: AnalysisParameters, *, file_name: str | None = None) -> Recording:
         """The recording in a file: facts, and the EMG channels chosen by `parameters`, sorted by name.
 
-        Raises InvalidRecording naming the file and the reason, also if the file changes meanwhile. Blocks.
+        Raises InvalidRecording naming the recording and the reason, also if the file changes meanwhile. Blocks.
         """
+        name = file_name or _shown_name(path)
         try:
-            before = self._checked_status(path)
-            header = read_header(path, before.st_size)
-            plan = choose_channels(shown_name(path), header, parameters.channels)
+            before = self._checked_status(path, name)
+            header = read_header(path, name, before.st_size)
+            plan = choose_channels(name, header, parameters.channels)
             sha256 = _sha256(path)
-            signals = _signals(path, header)
+            signals = _signals(path, name, header)
             after = path.stat()
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise _unreadable(name, error) from error
         if _identity(after) != _identity(before):
-            raise InvalidRecording(shown_name(path), "the file changed while it was being read; try again when it is complete")
+            raise InvalidRecording(name, "the file changed while it was being read; try again when it is complete")
         channels = [_channel(planned, signals, header) for planned in plan]
         return Recording(
             facts=RecordingFacts(
-                file_name=shown_name(path),
+                file_name=name,
                 sha256=sha256,
                 size_bytes=before.st_size,
                 sampling_rate_hz=header.sampling_rate_hz,
                 samples=header.samples,
                 duration_s=header.samples / header.sampling_rate_hz,
-                recorded_at=recorded_at(path.name, header),
+                recorded_at=recorded_at(name, header),
                 amplitude_unit=amplitude_unit(header, [planned.raw for planned in plan]),
                 system=system(header),
                 game=game_facts(header),
@@ -76,18 +78,18 @@ class C3dRecordingReader(RecordingReader):
             channels=tuple(sorted(channels, key=lambda channel: channel.name)),
         )
 
-    def _checked_status(self, path: Path) -> os.stat_result:
+    def _checked_status(self, path: Path, name: str) -> os.stat_result:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
-            raise InvalidRecording(shown_name(path), f"this is {kind}; a C3D file is needed")
+            raise InvalidRecording(name, f"this is {kind}; a C3D file is needed")
         if status.st_size > self.size_bytes_max:
             bound = f"at most {self.size_bytes_max} are read (size_bytes_max)"
-            raise InvalidRecording(shown_name(path), f"the file has {status.st_size} bytes; {bound}")
+            raise InvalidRecording(name, f"the file has {status.st_size} bytes; {bound}")
         return status
 
 
-def _signals(path: Path, header: C3dHeader) -> Signal:
+def _signals(path: Path, name: str, header: C3dHeader) -> Signal:
     """All analog signals, shape (channels, samples), as ezc3d scales them.
 
     Of a recording with the highest frame count ezc3d reads to the end of the file, so the filling of the last block is cut off.
@@ -98,10 +100,10 @@ def _signals(path: Path, header: C3dHeader) -> Signal:
         signals: Signal = ezc3d.c3d(str(path))["data"]["analogs"][0]
     except _EZC3D_ERRORS as error:
         reason = " ".join(str(error).split())[:_REASON_MAX] or type(error).__name__
-        raise InvalidRecording(shown_name(path), f"ezc3d cannot read the file ({reason})") from error
+        raise InvalidRecording(name, f"ezc3d cannot read the file ({reason})") from error
     if signals.shape[0] != header.channels or signals.shape[1] < header.samples:
         promised, found = (header.channels, header.samples), signals.shape
-        raise InvalidRecording(shown_name(path), f"the file promises (channels, samples) {promised}, but ezc3d reads {found}")
+        raise InvalidRecording(name, f"the file promises (channels, samples) {promised}, but ezc3d reads {found}")
     return signals[:, : header.samples]
 
 
@@ -128,6 +130,11 @@ def _scaled(values: Signal, place: int, header: C3dHeader) -> Signal:
     return values
 
 
+def _shown_name(path: Path) -> str:
+    """The file's name for people and documents: names that are no UTF-8 on disk cannot be written into JSON."""
+    return os.fsencode(path.name).decode("utf-8", "replace")
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -137,5 +144,5 @@ def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _unreadable(path: Path, error: OSError) -> InvalidRecording:
-    return InvalidRecording(shown_name(path), f"the file cannot be read: {error.strerror or type(error).__name__}")
+def _unreadable(name: str, error: OSError) -> InvalidRecording:
+    return InvalidRecording(name, f"the file cannot be read: {error.strerror or type(error).__name__}")

@@ -10,8 +10,9 @@ kernel drops them with the process that held them, however it ended:
     <data_dir>/<server>/start.lock   exclusive, while a server is looked for, started or stopped; awaited for a bounded time
     <data_dir>/<server>/users.lock   shared, by everybody who uses the server; who gets it exclusively was the last
 
-No list of users is kept anywhere, so none can be wrong. A server outlives a user that was killed, and the next user finds it: by its
-command line and its owner, since a pid from a file may belong to anybody by now. Whether it works is asked at its socket, in its own
+No list of users is kept anywhere, so none can be wrong. A server whose last user was killed is stopped by the process that watches it
+(watch.py), within seconds; a user who comes earlier finds it: by its command line and its owner, since a pid from a file may belong to
+anybody by now. Whether it works is asked at its socket, in its own
 protocol. The wheels' own lifecycle classes are not used: one ends its server with the process that started it, the other believes a list of
 pids.
 """

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from adapters.embedded.lock import Lock
 from adapters.embedded.machine import hand_over, is_private_folder, let_traverse, make_private_folder, spawn
+from adapters.embedded.watch import start_watch
 from domain.errors import InvalidSettings, StorageUnavailable
 
 if TYPE_CHECKING:
@@ -223,6 +224,7 @@ class EmbeddedServer(ABC):
         process = psutil.Process(server.pid)
         # It is our child as long as we live, whoever stops it: somebody must collect it, or it would linger as a zombie.
         threading.Thread(target=server.wait, name=f"{self._title} {server.pid}", daemon=True).start()
+        start_watch(self, self._data_dir, server.pid)
         return process
 
     def _end(self, process: psutil.Process) -> None:

@@ -15,6 +15,7 @@ from adapters.http.schemas import AnalyticsBatch, problems
 from adapters.http.sessions import Repository
 from domain.ports import AnalyticsAnswer
 from domain.session import SessionId
+from services.analytics_of_sessions import analytics_among
 
 router = APIRouter(prefix="/api/v1/analytics", tags=["analytics"])
 
@@ -42,7 +43,7 @@ async def batch(wanted: Wanted, viewer: Viewing, access: Access, repository: Rep
     """The documents of those sessions that exist, may be seen and were analysed; the others are listed as missing, without saying why."""
     ids = [SessionId(session_id) for session_id in dict.fromkeys(wanted.session_ids)]
     visible = [session_id for session_id in ids if await access.may_see(viewer, session_id)]
-    answers = await repository.get_many(visible)
+    answers = await analytics_among(repository, visible)
     shown = {session_id: answers[session_id] for session_id in visible if session_id in answers}
     missing = [session_id for session_id in ids if session_id not in shown]
     # The documents are canonical already: they are put together as text, not taken apart and encoded again.

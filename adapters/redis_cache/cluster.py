@@ -83,11 +83,13 @@ class ClusterServer(Exchanges):
         self._clock = clock
         self._shuffle = shuffle
         self._connect_s = policy.connect_s
+        self._patience_s = policy.command_s
         self._between_looks_s = policy.open_s / _LOOKS_PER_BREAK
         self._owners: list[Place | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         self._servers: dict[Place, CacheServer] = {}
         self._followers: list[Callable[[], None]] = []
         self._looking: asyncio.Task[None] | None = None
+        self._asking: set[asyncio.Task[list[Place | None] | None]] = set()
         self._looked_at_s = -inf
         self._unknown = True
         self._retiring: set[asyncio.Task[None]] = set()
@@ -157,7 +159,8 @@ class ClusterServer(Exchanges):
     async def aclose(self) -> None:
         """See Exchanges."""
         self._closing.set()
-        await end(self._looking)
+        for task in (self._looking, *self._asking):
+            await end(task)
         if self._retiring:
             await asyncio.wait(self._retiring)
         for server in self._servers.values():
@@ -186,15 +189,30 @@ class ClusterServer(Exchanges):
     async def _look(self) -> None:
         await asyncio.sleep(max(0.0, self._looked_at_s + self._between_looks_s - self._clock()))
         try:
-            for place in self._to_ask():
-                server = self._server(place)
-                told = await server.ask(lambda client=server.client: client.execute_command("CLUSTER", "SLOTS"))  # type: ignore[misc]
-                owners = owners_in(told, place[0])
-                if owners is not None:
+            to_ask, under_way = self._to_ask(), set[asyncio.Task[list[Place | None] | None]]()
+            while to_ask or under_way:
+                if to_ask:
+                    under_way.add(self._ask(to_ask.pop(0)))
+                # Who begins with a node that hangs has no use for its answer when it is given up: the next is asked beside it.
+                patience_s = self._patience_s if to_ask else None
+                answered, under_way = await asyncio.wait(under_way, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+                if (owners := next((task.result() for task in answered if task.result()), None)) is not None:
                     self._learn(owners)
                     return
         finally:
             self._looked_at_s = self._clock()
+
+    def _ask(self, place: Place) -> asyncio.Task[list[Place | None] | None]:
+        """Who has the slots, as one node says. It is not cut short when another one has answered: that it hangs is worth knowing."""
+
+        async def ask() -> list[Place | None] | None:
+            server = self._server(place)
+            return owners_in(await server.ask(lambda: server.client.execute_command("CLUSTER", "SLOTS")), place[0])  # type: ignore[no-untyped-call]
+
+        task = asyncio.create_task(ask(), name="cache cluster slots")
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+        return task
 
     def _to_ask(self) -> list[Place]:
         """All that are known, and first those that do not fail; by chance, so that one that was cut off is not asked every time."""

@@ -153,11 +153,11 @@ class Relay:
         await self.catch_up(unless_newer_than_s=self._clock() - self._written_at_s)
 
     async def begin_anew(self) -> bool:
-        """Forgets every position, so that every entry is a miss from now on. False if Redis did not acknowledge."""
-        for keys in self.partitions:
-            if isinstance(await self._server.forget([keys.position, keys.heartbeat]), Unavailable):
-                return False
-        return bool(self.partitions) and await self.catch_up()
+        """Forgets every position, so that every entry is a miss from now on. False if Redis did not acknowledge; the partitions of those
+        nodes that did begin anew all the same."""
+        forgotten = await together([self._server.forget([keys.position, keys.heartbeat]) for keys in self.partitions])
+        passed = await self.catch_up()
+        return bool(forgotten) and passed and not any(isinstance(answer, Unavailable) for answer in forgotten)
 
     async def catch_up(self, *, unless_newer_than_s: float = 0.0) -> bool:
         """One pass; True if the heartbeat was renewed, or if a pass began less than so long ago. Raises nothing of its own."""

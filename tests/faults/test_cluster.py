@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from adapters.rate_limits import PerMinute, SharedCounts
+from adapters.redis_cache.address import server_at
 from adapters.redis_cache.keys import slot_of
 from adapters.redis_cache.policy import CachePolicy
+from adapters.redis_cache.stats import CacheStats
 from domain.ports import Freshness
 from domain.session import SessionId
 from tests.certificates import certified
@@ -200,6 +202,15 @@ async def test_a_slot_moves_to_another_node_while_it_is_read_and_written(
     await hits_return(witnesses, keys)
     assert [await entries_in(node, scene) for node in own_cluster.nodes] == [2, 4, 6]
     scene.check(POLICY)
+
+
+async def test_a_node_that_hangs_keeps_nobody_from_finding_the_others_who_begins_with_it(own_cluster: Cluster) -> None:
+    hangs = own_cluster.nodes[0]
+    hangs.send(signal.SIGSTOP)
+    server: Any = server_at(own_cluster.url, POLICY, CacheStats())
+    server._shuffle = lambda places: places.sort(key=lambda place: place[1] != hangs.port)
+    assert len(await server.nodes()) == PRIMARIES
+    await server.aclose()
 
 
 async def test_an_epoch_of_a_partition_that_lost_everything_is_its_own(scene: Scene, own_cluster: Cluster, keys: list[SessionId]) -> None:

@@ -29,6 +29,7 @@ from domain.session import SessionId, SessionState, TherapySession
 from services.recording_intake import RecordingIntake
 from tests.patience import eventually
 from tests.recordings import FolderStore, in_chunks
+from tests.servers import server_folder
 from tests.stores import fresh_engine, queue_connections
 
 __all__ = ["fresh_engine", "queue_connections"]
@@ -204,6 +205,21 @@ async def test_a_worker_that_is_killed_amid_an_analysis_is_replaced_and_the_sess
     assert factory.reads() == ["0.c3d", "0.c3d"]
     await eventually(factory.jobs, lambda jobs: jobs == [("succeeded",)], within_s=_PATIENCE_S)
     assert other.process.returncode is None
+
+
+async def test_a_killed_worker_leaves_nothing_of_a_recording_in_the_temporary_folder(factory: Factory) -> None:
+    factory.hold()
+    session_ids = await factory.uploads(1)
+    with server_folder() as temporary:  # A short path: there will be sockets.
+        worker = await factory.worker(tmpdir=temporary)
+        await factory.reading(1)
+        worker.process.kill()
+        assert await worker.ends() == -signal.SIGKILL
+        assert [left.name for left in temporary.rglob("*") if left.suffix == ".c3d"] == []
+    factory.release()
+    await factory.worker()
+    [session] = await factory.completed(session_ids)
+    assert session.file_name == "0.c3d"
 
 
 async def test_the_processes_of_a_killed_worker_end_too(factory: Factory) -> None:

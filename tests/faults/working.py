@@ -27,16 +27,16 @@ class HeldReader(RecordingReader):
 
     folder: Path
 
-    def digest(self, path: Path) -> str:
-        return C3dRecordingReader().digest(path)
+    def digest(self, path: Path, *, file_name: str | None = None) -> str:
+        return C3dRecordingReader().digest(path, file_name=file_name)
 
-    def read(self, path: Path, parameters: AnalysisParameters) -> Recording:
+    def read(self, path: Path, parameters: AnalysisParameters, *, file_name: str | None = None) -> Recording:
         with (self.folder / "reads").open("a") as notes:
-            notes.write(f"{path.name} {os.getpid()} {os.getppid()}\n")
+            notes.write(f"{file_name or path.name} {os.getpid()} {os.getppid()}\n")
         end_s = time.monotonic() + _HOLD_S_MAX
         while (self.folder / "hold").exists() and time.monotonic() < end_s:
             time.sleep(0.01)
-        return C3dRecordingReader().read(path, parameters)
+        return C3dRecordingReader().read(path, parameters, file_name=file_name)
 
 
 async def _command(app: Container, settings: Settings) -> console.ExitCode:

@@ -20,23 +20,24 @@ class DifficultReader(RecordingReader):
 
     notes: Path
 
-    def digest(self, path: Path) -> str:
+    def digest(self, path: Path, *, file_name: str | None = None) -> str:
         """As the real one."""
-        return C3dRecordingReader().digest(path)
+        return C3dRecordingReader().digest(path, file_name=file_name)
 
-    def read(self, path: Path, parameters: AnalysisParameters) -> Recording:
+    def read(self, path: Path, parameters: AnalysisParameters, *, file_name: str | None = None) -> Recording:
         """As the real one, unless the worker dies or hangs."""
+        name = file_name or path.name
         with self.notes.open("a") as notes:
-            notes.write(f"{path.name} {os.getpid()}\n")
-        if path.name.startswith("exits"):
+            notes.write(f"{name} {os.getpid()}\n")
+        if name.startswith("exits"):
             os._exit(3)
-        if path.name.startswith("is_killed"):
+        if name.startswith("is_killed"):
             os.kill(os.getpid(), signal.SIGKILL)
-        if path.name.startswith("hangs"):
+        if name.startswith("hangs"):
             time.sleep(3600)
-        if path.name.startswith("raises"):
+        if name.startswith("raises"):
             raise RuntimeError("the reader has a bug")
-        return C3dRecordingReader().read(path, parameters)
+        return C3dRecordingReader().read(path, parameters, file_name=file_name)
 
     def noted(self) -> list[tuple[str, int]]:
         """What was read, and by which process."""

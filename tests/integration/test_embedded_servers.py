@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 BOTH = pytest.mark.parametrize("kind", [EmbeddedPostgres, EmbeddedValkey])
 AS_ROOT = os.geteuid() == 0
 NOBODY = 65534
+ENDS_S = 60.0
 PROGRAM = """
     import os, psutil, sys, time
     from pathlib import Path
@@ -94,6 +95,24 @@ def running(server: EmbeddedServer) -> int:
     pid = server.pid()
     assert pid is not None
     return pid
+
+
+def watchers(folder: Path) -> list[int]:
+    """The processes that watch the servers of a data folder."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            arguments = process.cmdline()
+            if str(folder) in arguments and any("adapters.embedded.watch" in argument for argument in arguments):
+                found.append(process.pid)
+    return found
+
+
+def until_there(path: Path) -> None:
+    deadline = time.monotonic() + ENDS_S
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def kill(pid: int) -> None:
@@ -190,9 +209,49 @@ def test_many_threads_share_one_server(kind: type[EmbeddedServer], data_folder: 
 
 
 @BOTH
-def test_server_of_a_killed_program_is_used_on_and_stopped_by_the_last(kind: type[EmbeddedServer], data_folder: Path) -> None:
+def test_server_of_a_killed_program_ends_soon(kind: type[EmbeddedServer], data_folder: Path) -> None:
     with program(kind, data_folder) as killed:
         pid = killed.server_pid()
+        watching = watchers(data_folder)
+        assert len(watching) == 1
+    wait_until_gone(pid, ENDS_S)
+    wait_until_gone(watching[0], ENDS_S)
+    with kind(data_folder) as url:
+        remember(url)
+
+
+@BOTH
+def test_server_of_a_killed_program_is_used_on_by_others_and_stopped_by_the_last(kind: type[EmbeddedServer], data_folder: Path) -> None:
+    server = kind(data_folder)
+    with program(kind, data_folder) as killed:
+        pid = killed.server_pid()
+        url = server.open()
+    [watching] = watchers(data_folder)
+    [lock] = data_folder.glob("*/start.lock")
+    lock.unlink()
+    until_there(lock)  # So the watch has looked since.
+    assert running(server) == pid
+    remember(url)
+    server.close()
+    assert not is_alive(pid)
+    wait_until_gone(watching, ENDS_S)
+
+
+@BOTH
+def test_server_of_a_killed_program_serves_whoever_comes_at_once(kind: type[EmbeddedServer], data_folder: Path) -> None:
+    """Be it that one or its successor."""
+    with program(kind, data_folder) as killed:
+        killed.server_pid()
+    with kind(data_folder) as url:
+        remember(url)
+
+
+@BOTH
+def test_server_whose_watch_was_killed_is_stopped_by_the_next(kind: type[EmbeddedServer], data_folder: Path) -> None:
+    with program(kind, data_folder) as killed:
+        pid = killed.server_pid()
+        for watching in watchers(data_folder):
+            kill(watching)
     assert is_alive(pid)
     server = kind(data_folder)
     with server as url:
@@ -553,7 +612,7 @@ def test_servers_of_a_killed_test_run_are_removed_by_the_next(data_folder: Path,
         pid = killed.server_pid()
     (left / "owner.lock").touch()
     remove_leftovers()
-    assert is_alive(pid)  # It is young, and might belong to somebody.
+    assert left.exists()  # It is young, and might belong to somebody.
     os.utime(left, (0, 0))
     remove_leftovers()
     assert not is_alive(pid)

@@ -12,6 +12,7 @@ import pytest
 from adapters import document
 from adapters.settings import Settings
 from container import resolve, running
+from domain.ports import Freshness
 from domain.session import SessionId, SessionState
 from tests.http.api.service import Service
 from tests.patience import eventually
@@ -105,6 +106,40 @@ async def test_a_page_tells_of_analytics_that_were_completed_elsewhere(service: 
             await registry.note(session.session_id, SessionState.COMPLETED, progress=1.0)
         shown = (await client.get(**page)).json()["sessions"]
     assert {each["id"] for each in shown if each["analytics"] is not None} == {str(session.session_id) for session in sessions[:2]}
+
+
+async def test_a_batch_has_what_was_completed_elsewhere(service: Service, settings: Settings, patient: str) -> None:
+    sessions = [await service.session(patient=patient, analysed=False) for _ in range(3)]
+    ids = [str(session.session_id) for session in sessions]
+    batch: dict[str, Any] = {"url": "/api/v1/analytics/batch", "json": {"session_ids": ids}}
+    async with service.asked_by() as client, running(settings) as elsewhere:
+        repository = await resolve(elsewhere.session_analytics)
+        assert (await client.post(**batch)).json()["missing"] == ids
+        for session in sessions[:2]:
+            await repository.save(some_analytics(session.session_id))
+        answered = (await client.post(**batch)).json()
+    assert ([each["session_id"] for each in answered["analytics"]], answered["missing"]) == (ids[:2], ids[2:])
+
+
+async def test_a_batch_is_read_at_once_and_only_what_is_missing_twice(
+    service: Service, patient: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = [(await service.session(patient=patient)).session_id for _ in range(3)]
+    nowhere = (await service.session(patient=patient, analysed=False)).session_id
+    asked: list[tuple[list[SessionId], Freshness]] = []
+    get_many = service.repository.get_many
+
+    async def noting(ids: Any, *, freshness: Freshness = Freshness.BOUNDED) -> Any:
+        asked.append((list(ids), freshness))
+        return await get_many(ids, freshness=freshness)
+
+    monkeypatch.setattr(service.repository, "get_many", noting)
+    monkeypatch.setattr(service.repository, "get", None)
+    async with service.asked_by() as client:
+        for wanted in (there, [nowhere, *there]):
+            answer = await client.post("/api/v1/analytics/batch", json={"session_ids": [str(session_id) for session_id in wanted]})
+            assert len(answer.json()["analytics"]) == 3
+    assert asked == [(there, Freshness.BOUNDED), ([nowhere, *there], Freshness.BOUNDED), ([nowhere], Freshness.FRESH)]
 
 
 @pytest.mark.parametrize("cursor", ["", "nothing", "AA==", "_w==", "ä", "Cg=="])

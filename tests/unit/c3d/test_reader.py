@@ -82,6 +82,33 @@ def test_what_may_identify_people_is_in_subject_and_nowhere_else(ghostly: Path) 
     assert (facts.game["duration"], facts.game["game_name"], facts.game["game_level_name"]) == (3, "Ghostly", "---")
 
 
+def test_a_recording_goes_by_the_name_that_is_given_and_not_by_that_of_its_file(ghostly: Path, tmp_path: Path) -> None:
+    stored = tmp_path / "Ghostly_Emg_20200101_01-01-01-0001.c3d"
+    stored.write_bytes(ghostly.read_bytes())
+    reader = C3dRecordingReader()
+    assert reader.read(stored, AnalysisParameters(), file_name=ghostly.name).facts == read(ghostly).facts
+    assert reader.digest(stored, file_name=ghostly.name) == reader.digest(ghostly)
+    long = "a" * 300 + "_20250310_11-50-16-0578.c3d"  # No file system would take it.
+    facts = reader.read(stored, AnalysisParameters(), file_name=long).facts
+    assert (facts.file_name, facts.recorded_at) == (long, read(ghostly).facts.recorded_at)
+
+
+def test_errors_call_a_recording_by_the_name_that_is_given(ghostly: Path, tmp_path: Path) -> None:
+    reader, whole = C3dRecordingReader(), ghostly.read_bytes()
+    small = C3dRecordingReader(size_bytes_max=5)
+    damaged = {"empty": b"", "none": b"no recording", "header": whole[:600], "data": whole[:-512]}
+    for name, content in damaged.items():
+        (tmp_path / name).write_bytes(content)
+    for name in [*damaged, "missing", "."]:
+        with pytest.raises(InvalidRecording, match=r"^P001\.c3d: "):
+            reader.read(tmp_path / name, AnalysisParameters(), file_name="P001.c3d")
+    with pytest.raises(InvalidRecording, match=r"^P001\.c3d: "):
+        reader.read(ghostly, AnalysisParameters(channels=("nothing",)), file_name="P001.c3d")
+    for one, path in ((reader, tmp_path / "missing"), (reader, tmp_path), (small, ghostly)):
+        with pytest.raises(InvalidRecording, match=r"^P001\.c3d: "):
+            one.digest(path, file_name="P001.c3d")
+
+
 def test_the_digest_is_that_of_the_facts(ghostly: Path) -> None:
     assert C3dRecordingReader().digest(ghostly) == read(ghostly).facts.sha256
 

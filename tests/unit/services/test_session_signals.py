@@ -55,10 +55,10 @@ class OneReader(RecordingReader):
         )
         self.reads = 0
 
-    def digest(self, path: Path) -> str:
+    def digest(self, path: Path, *, file_name: str | None = None) -> str:
         raise AssertionError("whoever draws signals knows the recording's digest")
 
-    def read(self, path: Path, parameters: AnalysisParameters) -> Recording:
+    def read(self, path: Path, parameters: AnalysisParameters, *, file_name: str | None = None) -> Recording:
         self.reads += 1
         if "damaged" in path.name:
             raise InvalidRecording(path.name, "the file is truncated")
