@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+
+from domain.analytics import SessionAnalytics
+from domain.session import SessionId, TherapySession
 
 
 class Role(Enum):
     """What somebody is to the system.
 
-    therapist: sees the sessions of the patients assigned to them. researcher: sees every session, and nothing that the recording says of
-    the people in it. admin: sees everything, and assigns patients.
+    therapist: sees the sessions of the patients assigned to them. researcher: sees every session, and nothing that the recording, or the
+    name that somebody gave its file, says of the people in it. admin: sees everything, and assigns patients.
     """
 
     THERAPIST = "therapist"
@@ -44,3 +47,21 @@ class Viewer:
     def may_assign_patients(self) -> bool:
         """Whether patients may be assigned to therapists."""
         return self.role is Role.ADMIN
+
+
+def session_as_seen(session: TherapySession, viewer: Viewer) -> TherapySession:
+    """The session as far as somebody may see it. People put names into the names of files, and failures begin with those."""
+    if viewer.sees_subjects:
+        return session
+    name = _neutral_name(session.session_id)
+    failure = None if session.failure is None else session.failure.replace(session.file_name, name)
+    return replace(session, file_name=name, failure=failure)
+
+
+def without_people(analytics: SessionAnalytics) -> SessionAnalytics:
+    """The analytics without what the recording and its file's name say of people."""
+    return replace(analytics, recording=replace(analytics.recording, file_name=_neutral_name(analytics.session_id), subject={}))
+
+
+def _neutral_name(session_id: SessionId) -> str:
+    return f"{session_id}.c3d"

@@ -97,7 +97,8 @@ class SessionAnalyticsRepository(Protocol):
     """Keeps the session analytics and answers for them. Safe for any number of concurrent callers.
 
     Every method raises StorageError (domain/errors.py) if the truth cannot be asked. A cache that fails is no error: the truth answers.
-    `at_least` is a version the caller has seen: no answer is older, wherever it comes from (read-your-writes, monotonic reads).
+    `at_least` is a version the caller has seen: no cache answers with an older one (read-your-writes, monotonic reads). The truth's own is
+    the newest there is, also where it has gone back behind that version, as after a restore from a backup.
     """
 
     @abstractmethod

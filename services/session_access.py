@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from domain.access import Viewer
+from domain.access import Viewer, session_as_seen
 from domain.ports import PatientAssignments
 from domain.session import SessionId, TherapySession
 
@@ -37,10 +37,12 @@ class SessionAccess:
         return owner.patient_code in await self._assignments.patients_of(viewer.subject)
 
     async def find(self, viewer: Viewer, session_id: SessionId) -> TherapySession | None:
-        """The session as it is now; None if it does not exist or may not be seen."""
+        """The session as it is now, as far as it may be seen; None if it does not exist or may not be seen."""
         session = await self._find(session_id)
-        if session is None or not viewer.sees_own_patients_only:
-            return session
+        if session is None:
+            return None
+        if not viewer.sees_own_patients_only:
+            return session_as_seen(session, viewer)
         if session.patient_code is None or session.patient_code not in await self._assignments.patients_of(viewer.subject):
             return None
         return session

@@ -66,8 +66,12 @@ async def _working(app: Container, *, wanted: bool) -> AsyncIterator[None]:
                 await run_worker(app, stop)
             except StorageError as error:
                 structlog.get_logger("serve").warning("worker_waits", reason=type(error).__name__)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), _WORKER_PAUSE_S)
+            except Exception as error:  # noqa: BLE001 - see below
+                # Nobody waits for the worker, so what ends it must be told here; and the rest of the server need not end with it.
+                structlog.get_logger("serve").error("worker_failed", error=type(error).__name__, exc_info=error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0 if stop.is_set() else _WORKER_PAUSE_S):
+                    await stop.wait()
 
     working = asyncio.create_task(work(), name="worker")
     try:

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from adapters import document
 from adapters.http.access import Access, Viewing
-from adapters.http.representations import without_subject
 from adapters.http.schemas import AnalyticsBatch, problems
 from adapters.http.sessions import Repository
+from domain.access import without_people
 from domain.ports import AnalyticsAnswer
 from domain.session import SessionId
 from services.analytics_of_sessions import analytics_among
@@ -53,6 +53,6 @@ async def batch(wanted: Wanted, viewer: Viewing, access: Access, repository: Rep
 
 
 def _entry(session_id: SessionId, answer: AnalyticsAnswer, *, whole: bool) -> bytes:
-    analytics = answer.analytics if whole else without_subject(answer.analytics)
+    analytics = answer.analytics if whole else without_people(answer.analytics)
     head = f'{{"session_id":"{session_id}","version":{answer.version},"stale":{str(answer.stale).lower()},"document":'
     return head.encode() + document.encode(analytics) + b"}"

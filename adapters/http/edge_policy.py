@@ -27,8 +27,8 @@ class WebhookPolicy:
     patient_pattern: str = r"P[0-9]+"
 
     def __post_init__(self) -> None:
-        if "" in self.secrets:
-            raise InvalidSettings("WEBHOOK_SECRET: must not be empty")
+        if not all(map(str.strip, self.secrets)):
+            raise InvalidSettings("WEBHOOK_SECRET: must not be empty or blank")
         try:
             re.compile(self.patient_pattern)
         except re.error as error:

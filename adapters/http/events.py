@@ -4,20 +4,19 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import StreamingResponse
 
-from adapters.http.access import VisibleSession
+from adapters.http.access import Access, Viewing, VisibleSession
 from adapters.http.policy import HttpPolicy
 from adapters.http.problems import TOO_MANY_STREAMS, Problem
 from adapters.http.schemas import problems
-from adapters.http.sessions import Registry
 from domain.errors import StorageError
-from domain.ports import SessionRegistry
 from domain.session import SessionState, TherapySession
 
 router = APIRouter(prefix="/api/v1/sessions", tags=["sessions"])
@@ -26,6 +25,9 @@ _LAST: Final = frozenset({SessionState.COMPLETED, SessionState.FAILED, SessionSt
 # When an EventSource asks again after the end of a stream: long enough for a server to be started again.
 _COME_AGAIN: Final = b"retry: 2000\n\n"
 _BEAT: Final = b": still here\n\n"
+
+FindAgain = Callable[[], Awaitable[TherapySession | None]]
+"""The session as it is now; None if it is gone, or may no longer be seen."""
 
 
 class EventStreams:
@@ -40,14 +42,14 @@ class EventStreams:
         """Lets all followers go, who come again by themselves: for when the server is told to end, which would wait for them."""
         self._ending.set()
 
-    def follow(self, session: TherapySession, registry: SessionRegistry) -> AsyncIterator[bytes]:
-        """The events of a session. Raises a Problem with status 503 if there are too many followers already."""
+    def follow(self, session: TherapySession, find: FindAgain) -> AsyncIterator[bytes]:
+        """The events of a session, which `find` looks at again. Raises a Problem with status 503 if there are too many followers."""
         if self.open >= self._policy.event_streams_max:
             raise Problem(TOO_MANY_STREAMS, "ask for the session again after a while instead", headers={"Retry-After": "5"})
         self.open += 1
-        return self._events(session, registry)
+        return self._events(session, find)
 
-    async def _events(self, session: TherapySession, registry: SessionRegistry) -> AsyncIterator[bytes]:
+    async def _events(self, session: TherapySession, find: FindAgain) -> AsyncIterator[bytes]:
         clock = asyncio.get_running_loop().time
         end_s = clock() + self._policy.event_stream_s_max
         beat_s = clock() + self._policy.event_beat_s
@@ -68,7 +70,7 @@ class EventStreams:
                     await asyncio.wait_for(self._ending.wait(), self._policy.event_pause_s)
                     return
                 try:
-                    found = await registry.find(session.session_id)
+                    found = await find()
                 except StorageError:  # The client asks again by itself, and may then be told why.
                     return
                 if found is None:
@@ -91,10 +93,10 @@ class EventStreams:
         **problems(400, 401, 403, 404, 503),
     },
 )
-async def follow_session(session: VisibleSession, registry: Registry, request: Request) -> StreamingResponse:
+async def follow_session(session: VisibleSession, viewer: Viewing, access: Access, request: Request) -> StreamingResponse:
     """What becomes of a session's recording, as it happens: an event at once, one for each change, and the last when it is done."""
     streams: EventStreams = request.app.state.event_streams
-    events = streams.follow(session, registry)
+    events = streams.follow(session, partial(access.find, viewer, session.session_id))
     return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 
 

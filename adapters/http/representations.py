@@ -15,6 +15,7 @@ from adapters import document
 from adapters.http.codings import choose, recode
 from adapters.http.policy import HttpPolicy
 from adapters.http.problems import NOT_ACCEPTABLE, Problem
+from domain.access import without_people
 from domain.analytics import SessionAnalytics
 from domain.ports import Coding, DocumentAnswer
 from domain.session import SessionId
@@ -70,7 +71,7 @@ class Representations:
         plain = Representation(analytics.session_id, version, "identity", anonymous=True)
         body = self._made.get(plain)
         if body is None:
-            body = document.encode(without_subject(analytics))
+            body = document.encode(without_people(analytics))
             self._keep(plain, body)
         coding = choose(accept, "identity", len(body))
         if coding is None:
@@ -94,11 +95,6 @@ class Representations:
     def _keep(self, representation: Representation, body: bytes) -> None:
         if len(body) + _OVERHEAD_BYTES <= self._made.maxsize // 4:
             self._made[representation] = body
-
-
-def without_subject(analytics: SessionAnalytics) -> SessionAnalytics:
-    """The analytics without what the recording says of people."""
-    return replace(analytics, recording=replace(analytics.recording, subject={}))
 
 
 def not_acceptable() -> Problem:

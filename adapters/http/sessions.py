@@ -23,6 +23,7 @@ from adapters.http.schemas import (
     problems,
 )
 from adapters.http.signals import SignalForms
+from domain.access import session_as_seen
 from domain.ports import PageKey, SessionAnalyticsRepository, SessionQuery, SessionRegistry
 from domain.session import SessionState
 from services.analytics_of_sessions import analytics_of, analytics_of_many
@@ -75,7 +76,7 @@ async def list_sessions(
     answers = await analytics_of_many(repository, shown)
     last = PageKey(shown[-1].registered_at, shown[-1].session_id) if len(found) > limit else None
     return SessionPage(
-        sessions=[Session.of(session, answers.get(session.session_id)) for session in shown],
+        sessions=[Session.of(session_as_seen(session, viewer), answers.get(session.session_id)) for session in shown],
         next_cursor=None if last is None else cursor_of(last),
     )
 

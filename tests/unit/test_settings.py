@@ -61,7 +61,7 @@ def test_a_wrong_choice_names_its_setting_and_what_was_found(monkeypatch: pytest
         load_settings()
 
 
-@pytest.mark.parametrize("value", ["-1", "much", "", "inf", "-inf", "nan"])
+@pytest.mark.parametrize("value", ["-1", "much", "", "inf", "-inf", "nan", "99999999999999999999"])
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_out_of_range_names_its_setting(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name.upper(), value)

@@ -13,7 +13,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from domain.session import TherapySession
+from domain.session import SessionState, TherapySession
 from tests.http.api.service import ROLES, SECRET, Service, token
 from tests.strategies import new_id
 
@@ -149,6 +149,24 @@ async def test_researchers_see_nothing_that_a_recording_says_of_people(service: 
     for name, value in subject.items():
         assert name not in listed.text
         assert not isinstance(value, str) or value not in listed.text
+
+
+async def test_researchers_are_not_told_what_somebody_called_the_file(service: Service, patient: str) -> None:
+    name = "Mustermann_Erika_1970.c3d"
+    analysed = await service.session(patient=patient, file_name=name)
+    failed = await service.session(patient=patient, analysed=False, file_name=name)
+    await service.registry.note(failed.session_id, SessionState.FAILED, failure=f"{name}: the file is truncated")
+    for role, told in {"admin": True, "researcher": False}.items():
+        async with service.asked_by(role=role) as client:
+            page = await client.get("/api/v1/sessions", params={"patient_code": patient})
+            detail = await client.get(f"/api/v1/sessions/{failed.session_id}")
+            async with client.stream("GET", f"/api/v1/sessions/{failed.session_id}/events") as events:
+                followed = (await events.aread()).decode()
+            document = (await client.get(f"/api/v1/sessions/{analysed.session_id}/analytics")).json()
+        assert ["Mustermann" in text for text in (page.text, detail.text, followed)] == [told] * 3
+        if not told:
+            assert detail.json()["failure"] == f"{failed.session_id}.c3d: the file is truncated"
+            assert document["recording"]["file_name"] == f"{analysed.session_id}.c3d"
 
 
 async def test_an_admin_gives_a_patient_to_a_therapist(service: Service, therapist: str, patient: str) -> None:

@@ -296,6 +296,7 @@ async def test_what_is_erased_is_gone_everywhere(service: Service, patient: str)
 
 async def test_events_tell_each_change_and_end_with_the_last(service: Service, patient: str, monkeypatch: pytest.MonkeyPatch) -> None:
     session = await service.session(patient=patient, analysed=False)
+    access = await resolve(service.container.session_access)
     find = service.registry.find
     steps = iter([(SessionState.PROCESSING, 0.5), (SessionState.PROCESSING, 0.5), (SessionState.COMPLETED, 1.0)])
 
@@ -305,7 +306,7 @@ async def test_events_tell_each_change_and_end_with_the_last(service: Service, p
         await service.registry.note(session_id, state, progress=progress)
         return found
 
-    monkeypatch.setattr(service.registry, "find", finding)
+    monkeypatch.setattr(access, "_find", finding)
     async with service.asked_by() as client:
         answer = await client.get(f"/api/v1/sessions/{session.session_id}/events")
     assert answer.headers["content-type"].startswith("text/event-stream")
