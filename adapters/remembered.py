@@ -39,13 +39,27 @@ class RememberedPatientAssignments(PatientAssignments):
             self._patients.put(therapist, patients, until=asked_at_s + self._trust_s)
         return patients
 
-    async def assign(self, patient_code: str, therapist: str, *, unless_assigned: bool = False) -> str:
+    async def assign(self, patient_code: str, therapist: str) -> None:
         """See the port. Whoever treated the patient before is forgotten, too."""
         try:
-            return await self._inner.assign(patient_code, therapist, unless_assigned=unless_assigned)
+            await self._inner.assign(patient_code, therapist)
         finally:
-            self._writes += 1
-            self._patients.clear()
+            self._written()
+
+    async def is_open_to(self, patient_code: str, therapist: str) -> bool:
+        """See the port. Nothing of it is remembered."""
+        return await self._inner.is_open_to(patient_code, therapist)
+
+    async def claim(self, patient_code: str, therapist: str) -> bool:
+        """See the port."""
+        try:
+            return await self._inner.claim(patient_code, therapist)
+        finally:
+            self._written()
+
+    def _written(self) -> None:
+        self._writes += 1
+        self._patients.clear()
 
 
 class RememberedSessions:

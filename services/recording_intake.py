@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,19 +47,29 @@ class RecordingIntake:
         self._new_id = new_id
 
     async def receive(
-        self, chunks: AsyncIterable[bytes], *, file_name: str, patient_code: str | None, mvc: GivenMvc | None = None
+        self,
+        chunks: AsyncIterable[bytes],
+        *,
+        file_name: str,
+        patient_code: str | None,
+        mvc: GivenMvc | None = None,
+        claim: Callable[[], Awaitable[None]] | None = None,
     ) -> Received:
         """Stores an upload while it arrives, and queues it.
 
         Bytes that are known are the known session; its patient, name and MVC values stay as they were: whether whoever uploads may change
-        these is to be seen first, and then `remeasure` does. Raises InvalidRecording as soon as the
-        upload turns out not to be C3D, and what the store and the queue raise.
+        these is to be seen first, and then `remeasure` does. `claim` is awaited when the upload is whole, before its patient
+        becomes a session's; if it raises, nothing is left of the upload. Raises InvalidRecording as soon as the upload turns out
+        not to be C3D, and what the store and the queue raise.
         """
         file_name = base_name(file_name)
         arriving = f"incoming/{self._new_id()}.c3d"
         try:
             stored = await self._store.put(arriving, _checked(chunks, file_name))
-            return await self._received(arriving, stored, file_name, patient_code, mvc)
+            known = await self._registry.find_by_recording(stored.recording_sha256)
+            if known is None and claim is not None:
+                await claim()
+            return await self._received(arriving, stored, known, file_name, patient_code, mvc)
         finally:
             # Nothing is there any more if the recording was new. A store that fails now must not hide what happened before.
             with suppress(StorageError):
@@ -105,11 +115,16 @@ class RecordingIntake:
         session = await self._queue.remeasure(received.session.session_id, mvc)
         return received if session is None else Received(session, received.new, remeasured=True)
 
-    async def _received(
-        self, arriving: str, stored: StoredRecording, file_name: str, patient_code: str | None, mvc: GivenMvc | None
+    async def _received(  # noqa: PLR0917 - a part of `receive`, with what that has found
+        self,
+        arriving: str,
+        stored: StoredRecording,
+        known: TherapySession | None,
+        file_name: str,
+        patient_code: str | None,
+        mvc: GivenMvc | None,
     ) -> Received:
         kept = f"uploads/{stored.recording_sha256}.c3d"
-        known = await self._registry.find_by_recording(stored.recording_sha256)
         if known is not None and known.recording_key not in (None, kept):  # It came by a bucket, and has its recording there.
             return Received((await self._queue.submit(known)).session, new=False)
         if known is not None and known.recording_key == kept and known.state is not SessionState.FAILED:

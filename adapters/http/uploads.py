@@ -3,7 +3,6 @@
 # No `from __future__ import annotations`: FastAPI has to see the annotations, not their text.
 
 import re
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -31,6 +30,7 @@ TOO_MANY_UPLOADS: Final = Kind("too-many-uploads", 429, "Too many uploads")
 OTHERS_RECORDING: Final = Kind("recording-known", 409, "The recording is known, and its session may not be seen")
 
 _PATIENT_CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_OTHERS_PATIENT: Final = "this patient is not assigned to you"  # Also said of one who is nobody's and has sessions.
 _MAY_UPLOAD: Final = (Role.THERAPIST, Role.ADMIN)
 
 _FORM: Final[dict[str, Any]] = {
@@ -111,7 +111,7 @@ async def upload(  # noqa: PLR0917 - FastAPI passes them by name
 ) -> RecordingTaken:
     """Takes one C3D file. Its analysis is queued; `Location` says where to look what became of it.
 
-    A therapist uploads for patients who are theirs or nobody's yet; the latter become theirs.
+    A therapist uploads for patients who are theirs, and for new ones: assigned to nobody, and without a session. The latter become theirs.
     """
     try:
         with traces.span("upload"):
@@ -155,16 +155,15 @@ async def _received(
     except InvalidMvc as error:
         raise MalformedForm(f"the field `mvc` must look like CH1=0.0003,CH2=0.00041: {error}") from None
 
-    async def chunks() -> AsyncIterator[bytes]:
-        async for chunk in form.chunks():
-            yield chunk
-        # The recording is whole and would be stored next. Not before, so that an upload that fails assigns nobody.
-        if code is not None and viewer.sees_own_patients_only:
-            therapist = await assignments.assign(code, viewer.subject, unless_assigned=True)
-            if therapist != viewer.subject:
-                raise forbidden("this patient is not assigned to you")
+    async def claim() -> None:
+        if code is not None and viewer.sees_own_patients_only and not await assignments.claim(code, viewer.subject):
+            raise forbidden(_OTHERS_PATIENT)
 
-    return await intake.receive(chunks(), file_name=form.file_name, patient_code=code, mvc=mvc), mvc
+    # Asked now, so that nothing is stored of what will be refused. Claimed when the recording is whole, so that an upload that fails, or
+    # whose bytes are another session's, assigns nobody.
+    if code is not None and viewer.sees_own_patients_only and not await assignments.is_open_to(code, viewer.subject):
+        raise forbidden(_OTHERS_PATIENT)
+    return await intake.receive(form.chunks(), file_name=form.file_name, patient_code=code, mvc=mvc, claim=claim), mvc
 
 
 async def _may_see(viewer: Viewer, received: Received, assignments: PatientAssignments) -> bool:

@@ -141,6 +141,10 @@ class MemorySessionRegistry(SessionRegistry):
         """See the port."""
         return self._sessions.pop(session_id, None) is not None
 
+    def has_sessions_of(self, patient_code: str) -> bool:
+        """Whether a session of a patient is registered, for the assignments in memory; duplicates count."""
+        return any(session.patient_code == patient_code for session in self._sessions.values())
+
     def _with_recording(self, recording_sha256: str | None) -> TherapySession | None:
         if recording_sha256 is None:
             return None
