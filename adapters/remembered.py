@@ -63,9 +63,10 @@ class RememberedPatientAssignments(PatientAssignments):
 
 
 class RememberedSessions:
-    """Registered sessions as they once were, for what never changes in them. That there is none is not remembered.
+    """Registered sessions as they once were, for their patients, who never change. That there is none is not remembered, neither of
+    sessions nor of patients.
 
-    For `trust_s` only, although a patient code never changes: an erased recording may come again, as the same session of another patient.
+    For `trust_s` only, although a patient never changes: an erased recording may come again, as the same session of another patient.
     """
 
     def __init__(
@@ -86,6 +87,6 @@ class RememberedSessions:
         if known is None:
             asked_at_s = self._clock()
             known = await self._find(session_id)
-            if known is not None:
+            if known is not None and known.patient_code is not None:
                 self._sessions.put(session_id, known, until=asked_at_s + self._trust_s)
         return known

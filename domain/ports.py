@@ -274,6 +274,13 @@ class SessionRegistry(Protocol):
         """
 
     @abstractmethod
+    async def attribute(self, session_id: SessionId, patient_code: str) -> TherapySession | None:
+        """Notes whose session it is, if it has no patient; the session as it is then.
+
+        A patient who is known stays. None if the session is not registered.
+        """
+
+    @abstractmethod
     async def note(
         self,
         session_id: SessionId,

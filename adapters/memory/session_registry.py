@@ -92,6 +92,14 @@ class MemorySessionRegistry(SessionRegistry):
         self._sessions[session_id] = session = replace(session, recording_key=recording_key)
         return session
 
+    async def attribute(self, session_id: SessionId, patient_code: str) -> TherapySession | None:
+        """See the port."""
+        session = self._sessions.get(session_id)
+        if session is None or session.patient_code is not None:
+            return session
+        self._sessions[session_id] = session = replace(session, patient_code=patient_code)
+        return session
+
     async def note(
         self,
         session_id: SessionId,

@@ -96,6 +96,16 @@ async def test_a_session_that_does_not_exist_is_not_remembered_and_one_that_is_e
     assert await remembered.find(session.session_id) is None
 
 
+async def test_a_session_that_gets_its_patient_is_seen_at_once() -> None:
+    registry, session = MemorySessionRegistry(), some_session(new_id(), patient_code=None)
+    remembered = RememberedSessions(registry.find, trust_s=60.0)
+    await registry.register(session)
+    assert await remembered.find(session.session_id) == session
+    given = await registry.attribute(session.session_id, "P1")
+    assert given is not None
+    assert await remembered.find(session.session_id) == given
+
+
 async def test_a_therapist_sees_own_patients_and_others_see_all() -> None:
     registry = MemorySessionRegistry()
     assignments = MemoryPatientAssignments(registry)
