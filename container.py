@@ -452,7 +452,7 @@ class Container(containers.DeclarativeContainer):
     assignments: providers.Provider[PatientAssignments] = providers.Selector(
         settings.provided.storage,
         postgres=providers.Singleton(PostgresPatientAssignments, engine),
-        memory=providers.Singleton(MemoryPatientAssignments),
+        memory=providers.Singleton(MemoryPatientAssignments, session_registry),
     )
     patient_assignments: providers.Provider[PatientAssignments] = providers.Singleton(
         RememberedPatientAssignments, assignments, trust_s=settings.provided.access_trust_s

@@ -39,19 +39,34 @@ class RememberedPatientAssignments(PatientAssignments):
             self._patients.put(therapist, patients, until=asked_at_s + self._trust_s)
         return patients
 
-    async def assign(self, patient_code: str, therapist: str, *, unless_assigned: bool = False) -> str:
+    async def assign(self, patient_code: str, therapist: str) -> None:
         """See the port. Whoever treated the patient before is forgotten, too."""
         try:
-            return await self._inner.assign(patient_code, therapist, unless_assigned=unless_assigned)
+            await self._inner.assign(patient_code, therapist)
         finally:
-            self._writes += 1
-            self._patients.clear()
+            self._written()
+
+    async def is_open_to(self, patient_code: str, therapist: str) -> bool:
+        """See the port. Nothing of it is remembered."""
+        return await self._inner.is_open_to(patient_code, therapist)
+
+    async def claim(self, patient_code: str, therapist: str) -> bool:
+        """See the port."""
+        try:
+            return await self._inner.claim(patient_code, therapist)
+        finally:
+            self._written()
+
+    def _written(self) -> None:
+        self._writes += 1
+        self._patients.clear()
 
 
 class RememberedSessions:
-    """Registered sessions as they once were, for what never changes in them. That there is none is not remembered.
+    """Registered sessions as they once were, for their patients, who never change. That there is none is not remembered, neither of
+    sessions nor of patients.
 
-    For `trust_s` only, although a patient code never changes: an erased recording may come again, as the same session of another patient.
+    For `trust_s` only, although a patient never changes: an erased recording may come again, as the same session of another patient.
     """
 
     def __init__(
@@ -72,6 +87,6 @@ class RememberedSessions:
         if known is None:
             asked_at_s = self._clock()
             known = await self._find(session_id)
-            if known is not None:
+            if known is not None and known.patient_code is not None:
                 self._sessions.put(session_id, known, until=asked_at_s + self._trust_s)
         return known

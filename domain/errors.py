@@ -10,6 +10,8 @@ EmgSessionsError
 ├── InvalidSignalRequest       a window, kind or number of points that no signal can be shown with
 ├── Overloaded                 too much is being asked at once
 ├── InvalidMvc                 maximum voluntary contractions that are none
+├── InvalidPatientCode         a text that is no patient's code
+├── OtherPatient               a recording whose session has another patient than was given
 ├── InvalidParameters          analysis parameters that contradict each other or the recording
 ├── InvalidSettings            a setting that is missing, malformed or out of range
 ├── AnalysisFailed             the analysis ended without an answer (crashed, out of time); the recording may be sound
@@ -110,6 +112,23 @@ class InvalidMvc(EmgSessionsError):
 
     def __str__(self) -> str:
         return self.reason
+
+
+class InvalidPatientCode(EmgSessionsError):
+    """The text is no patient's code; the message does not repeat it."""
+
+    def __str__(self) -> str:
+        return "a patient's code has 1 to 64 letters, digits, dots, hyphens and underscores, and begins with one of the former"
+
+
+class OtherPatient(RecordingError):
+    """The recording is known, and its session has another patient than was given. Nothing is changed."""
+
+    def __init__(self, file_name: str) -> None:
+        super().__init__(file_name, "its session has another patient, and keeps it; give no patient, or erase the session first")
+
+    def __reduce__(self) -> tuple[type[OtherPatient], tuple[str]]:
+        return type(self), (self.file_name,)
 
 
 class InvalidParameters(EmgSessionsError):

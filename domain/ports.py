@@ -275,6 +275,13 @@ class SessionRegistry(Protocol):
         """
 
     @abstractmethod
+    async def attribute(self, session_id: SessionId, patient_code: str) -> TherapySession | None:
+        """Notes whose session it is, if it has no patient; the session as it is then.
+
+        A patient who is known stays. None if the session is not registered.
+        """
+
+    @abstractmethod
     async def note(
         self,
         session_id: SessionId,
@@ -418,8 +425,20 @@ class PatientAssignments(Protocol):
         """The codes of the patients assigned to a therapist."""
 
     @abstractmethod
-    async def assign(self, patient_code: str, therapist: str, *, unless_assigned: bool = False) -> str:
-        """Assigns a patient; who treats the patient then is returned: with `unless_assigned`, whoever did before."""
+    async def assign(self, patient_code: str, therapist: str) -> None:
+        """Assigns a patient, whoever treated them before."""
+
+    @abstractmethod
+    async def is_open_to(self, patient_code: str, therapist: str) -> bool:
+        """Whether a therapist may bring recordings of a patient: of their own, and of one who is new. New is who is assigned to nobody and
+        of whom no session is registered, not even a duplicate."""
+
+    @abstractmethod
+    async def claim(self, patient_code: str, therapist: str) -> bool:
+        """Assigns a patient who is new; whether the patient is the therapist's then. Of several at once who claim a patient one succeeds.
+
+        A patient who is not new stays as they were: else whoever guesses a code would get the sessions that there are.
+        """
 
 
 @runtime_checkable

@@ -78,10 +78,10 @@ class TherapySession:
     """One recorded session, as the registry knows it.
 
     `recording_sha256` and `size_bytes` are None until the recording has been read once. `recorded_at` is local time at the place of
-    recording: recordings name no time zone. `registered_at` is UTC. `patient_code` is a pseudonym, and never changes once registered.
-    `recording_key` is the recording's name in the recording store; None if it was processed from a file and not kept. `mvc` holds the
-    maximum voluntary contractions that were last given with the recording; None: none ever was. `progress` is the share of the processing
-    that is done, 0 to 1.
+    recording: recordings name no time zone. `registered_at` is UTC. `patient_code` is a pseudonym: None until one is given, and then it
+    never changes. `recording_key` is the recording's name in the recording store; None if it was processed from a file and not kept. `mvc`
+    holds the maximum voluntary contractions that were last given with the recording; None: none ever was. `progress` is the share of the
+    processing that is done, 0 to 1.
     """
 
     session_id: SessionId

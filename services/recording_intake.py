@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid4
@@ -47,19 +47,35 @@ class RecordingIntake:
         self._new_id = new_id
 
     async def receive(
-        self, chunks: AsyncIterable[bytes], *, file_name: str, patient_code: str | None, mvc: GivenMvc | None = None
+        self,
+        chunks: AsyncIterable[bytes],
+        *,
+        file_name: str,
+        patient_code: str | None,
+        mvc: GivenMvc | None = None,
+        claim: Callable[[], Awaitable[None]] | None = None,
     ) -> Received:
         """Stores an upload while it arrives, and queues it.
 
-        Bytes that are known are the known session; its patient, name and MVC values stay as they were: whether whoever uploads may change
-        these is to be seen first, and then `remeasure` does. Raises InvalidRecording as soon as the
-        upload turns out not to be C3D, and what the store and the queue raise.
+        Bytes that are known are the known session; its name and MVC values stay as they were: whether whoever uploads may change these is
+        to be seen first, and then `remeasure` does. A session without a patient gets the one given; one that has another keeps it, and then
+        nothing else is done. `claim` is awaited when the upload is whole, before its patient becomes a session's; if it raises, nothing is
+        left of the upload. Raises InvalidRecording as soon as the upload turns out not to be C3D, and what the store and the queue raise.
         """
         file_name = base_name(file_name)
         arriving = f"incoming/{self._new_id()}.c3d"
         try:
             stored = await self._store.put(arriving, _checked(chunks, file_name))
-            return await self._received(arriving, stored, file_name, patient_code, mvc)
+            known = await self._registry.find_by_recording(stored.recording_sha256)
+            if known is not None and known.patient_code is not None and patient_code not in (None, known.patient_code):
+                return Received(known, new=False)
+            if claim is not None and (known is None or known.patient_code is None):
+                await claim()
+            if known is not None:
+                known = await self._attributed(known, patient_code)
+            received = await self._received(arriving, stored, known, file_name, patient_code, mvc)
+            # Somebody else may have brought the same bytes meanwhile, without a patient.
+            return replace(received, session=await self._attributed(received.session, patient_code))
         finally:
             # Nothing is there any more if the recording was new. A store that fails now must not hide what happened before.
             with suppress(StorageError):
@@ -78,7 +94,8 @@ class RecordingIntake:
         """Queues an object that is in the store as `bucket/name`. One transaction: the object itself is looked at by a worker.
 
         `revision` tells the contents of one name apart; the same object is the same session, however often it is announced. Announced with
-        other MVC values, it is analysed anew with them, in a second transaction.
+        a patient for the first time, it gets that patient, and announced with other MVC values, it is analysed anew with them, each in a
+        transaction more.
         """
         submitted = await self._queue.submit(
             TherapySession(
@@ -93,7 +110,8 @@ class RecordingIntake:
                 mvc=mvc,
             )
         )
-        return await self.remeasure(Received(submitted.session, submitted.new), mvc)
+        session = await self._attributed(submitted.session, patient_code)
+        return await self.remeasure(Received(session, submitted.new), mvc)
 
     async def remeasure(self, received: Received, mvc: GivenMvc | None) -> Received:
         """Gives a session that was known the MVC values that its recording has arrived with, if it has others; None: it keeps its own.
@@ -105,11 +123,16 @@ class RecordingIntake:
         session = await self._queue.remeasure(received.session.session_id, mvc)
         return received if session is None else Received(session, received.new, remeasured=True)
 
-    async def _received(
-        self, arriving: str, stored: StoredRecording, file_name: str, patient_code: str | None, mvc: GivenMvc | None
+    async def _received(  # noqa: PLR0917 - a part of `receive`, with what that has found
+        self,
+        arriving: str,
+        stored: StoredRecording,
+        known: TherapySession | None,
+        file_name: str,
+        patient_code: str | None,
+        mvc: GivenMvc | None,
     ) -> Received:
         kept = f"uploads/{stored.recording_sha256}.c3d"
-        known = await self._registry.find_by_recording(stored.recording_sha256)
         if known is not None and known.recording_key not in (None, kept):  # It came by a bucket, and has its recording there.
             return Received((await self._queue.submit(known)).session, new=False)
         if known is not None and known.recording_key == kept and known.state is not SessionState.FAILED:
@@ -136,6 +159,14 @@ class RecordingIntake:
         if registered.recording_key != kept:  # The same bytes came by a bucket meanwhile.
             await self._store.delete(kept)
         return Received(registered, submitted.new)
+
+    async def _attributed(self, session: TherapySession, patient_code: str | None) -> TherapySession:
+        """Gives a session without a patient this one, and its original too, if it is a duplicate of one without; the session then."""
+        if patient_code is None or session.patient_code is not None:
+            return session
+        if session.same_as is not None:  # First, so that whoever does it again after a failure does this, too.
+            await self._registry.attribute(session.same_as, patient_code)
+        return await self._registry.attribute(session.session_id, patient_code) or session
 
     async def _delete_unless_registered(self, session_id: SessionId, key: str) -> None:
         # Of a submission that failed nobody knows whether it was committed before the answer was lost. If that cannot be found out, the

@@ -14,8 +14,8 @@ FindSession = Callable[[SessionId], Awaitable[TherapySession | None]]
 class SessionAccess:
     """Decides by role, by the session's patient and by the patient's therapist.
 
-    `find_owner` gives the session as it was at some time since it was registered: only its patient is looked at, who never changes. A
-    session that may not be seen is answered like one that does not exist.
+    `find_owner` gives the session as it was at some time since it was registered: only its patient is looked at, who never changes, and
+    must not be from before there was one. A session that may not be seen is answered like one that does not exist.
     """
 
     def __init__(self, *, find: FindSession, find_owner: FindSession, assignments: PatientAssignments) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from domain.analytics import AnalysisParameters, SessionAnalytics
-from domain.errors import EmgSessionsError, RecordingNotFound, StorageUnavailable
+from domain.errors import EmgSessionsError, OtherPatient, RecordingNotFound, StorageUnavailable
 from domain.mvc import GivenMvc
 from domain.ports import (
     Freshness,
@@ -74,15 +74,16 @@ class TherapySessionProcessor(SessionProcessing):
         self._traces = traces or NoTraces()
         self._clock = clock
 
-    async def process(self, path: Path, *, mvc: GivenMvc | None = None) -> Processed:
+    async def process(self, path: Path, *, mvc: GivenMvc | None = None, patient_code: str | None = None) -> Processed:
         """Processes the recording in a file. Either everything is stored or nothing is, and processing it again completes what is missing.
 
-        MVC values that are given take the place of those that the session has; None: it keeps them. Raises InvalidRecording or
-        AnalysisFailed for this file, and StorageError if the storage fails.
+        MVC values that are given take the place of those that the session has; None: it keeps them. A patient who is given becomes the
+        session's if it has none. Raises InvalidRecording, AnalysisFailed or OtherPatient for this file, and StorageError if the storage
+        fails.
         """
         digest = await asyncio.to_thread(self._reader.digest, path)
         for _ in range(_ROUNDS_MAX):
-            processed = await self._process_file(path, digest, mvc)
+            processed = await self._process_file(path, digest, mvc, patient_code)
             if processed is not None:
                 return processed
             mvc = None  # Whoever gave values meanwhile gave them later.
@@ -115,15 +116,17 @@ class TherapySessionProcessor(SessionProcessing):
                 await self._registry.note(original.session_id, SessionState.FAILED, failure=failure)
         await self._registry.note(session_id, SessionState.FAILED, failure=failure)
 
-    async def _process_file(self, path: Path, digest: str, given: GivenMvc | None) -> Processed | None:
+    async def _process_file(self, path: Path, digest: str, given: GivenMvc | None, patient_code: str | None) -> Processed | None:
         """Processes a file once; None if the session turns out to be another meanwhile, or to have other MVC values."""
         registered = await self._registry.find_by_recording(digest)
+        if registered is not None and patient_code is not None and registered.patient_code not in (None, patient_code):
+            raise OtherPatient(path.name)
         session_id = session_id_of(digest) if registered is None else registered.session_id
         mvc = registered.mvc if given is None and registered is not None else given
         parameters = self._parameters.with_mvc(mvc)
         known = await self._repository.get(session_id, freshness=Freshness.FRESH)
         if known is not None and _is_of(known.analytics, parameters, digest):
-            session = await self._taken(known.analytics, SessionState.COMPLETED, mvc, given)
+            session = await self._taken(known.analytics, SessionState.COMPLETED, mvc, given, patient_code)
             if session is None:
                 return None
             processed = Processed(session_id, known.analytics, known.version, new=False)
@@ -132,7 +135,7 @@ class TherapySessionProcessor(SessionProcessing):
         else:
             # Under the name that the session has, so that it is the same analysis wherever it is made.
             analytics = await self._analysed(path, None if registered is None else registered.file_name, session_id, parameters)
-            if await self._taken(analytics, SessionState.PROCESSING, mvc, given) is None:
+            if await self._taken(analytics, SessionState.PROCESSING, mvc, given, patient_code) is None:
                 return None
             receipt = await self._saved(analytics)
             processed = Processed(session_id, analytics, receipt.version, new=receipt.changed)
@@ -145,6 +148,7 @@ class TherapySessionProcessor(SessionProcessing):
         session = await self._registry.find(session_id)
         if session is None:
             raise _Erased
+        await self._hand_patient_on(session)
         if session.state is SessionState.COMPLETED or (session.state is SessionState.DUPLICATE and session.mvc is None):
             return
         if session.recording_key is None:
@@ -156,10 +160,16 @@ class TherapySessionProcessor(SessionProcessing):
             identified = await self._registry.identify(session_id, digest, size_bytes)
             if identified is None:
                 raise _Erased
+            await self._hand_patient_on(identified)
             if identified.state is not SessionState.DUPLICATE:
                 await self._complete_from(path, digest, identified)
             elif identified.mvc is not None and identified.same_as is not None:
                 await self._hand_on(path, digest, identified.mvc, identified.same_as)
+
+    async def _hand_patient_on(self, session: TherapySession) -> None:
+        """The patient whom a duplicate came with is that of its bytes: an original without one gets this one."""
+        if session.same_as is not None and session.patient_code is not None:
+            await self._registry.attribute(session.same_as, session.patient_code)
 
     async def _hand_on(self, path: Path, digest: str, mvc: GivenMvc, original_id: SessionId) -> None:
         """The MVC values that a duplicate came with are those of its bytes: its original gets them, and is analysed with them from here.
@@ -206,9 +216,17 @@ class TherapySessionProcessor(SessionProcessing):
             return await self._repository.save(analytics)
 
     async def _taken(
-        self, analytics: SessionAnalytics, state: SessionState, mvc: GivenMvc | None, given: GivenMvc | None
+        self,
+        analytics: SessionAnalytics,
+        state: SessionState,
+        mvc: GivenMvc | None,
+        given: GivenMvc | None,
+        patient_code: str | None,
     ) -> TherapySession | None:
-        """The session of a file's analytics, registered if it was not; None if it has other MVC values than the analysis, and they stay."""
+        """The session of a file's analytics, registered if it was not; None if it has other MVC values than the analysis, and they stay.
+
+        It has the patient who is given, or OtherPatient is raised.
+        """
         facts = analytics.recording
         session: TherapySession | None = await self._registry.register(
             TherapySession(
@@ -218,6 +236,7 @@ class TherapySessionProcessor(SessionProcessing):
                 size_bytes=facts.size_bytes,
                 recorded_at=facts.recorded_at,
                 registered_at=self._clock(),
+                patient_code=patient_code,
                 mvc=mvc,
                 state=state,
                 progress=_DONE if state is SessionState.COMPLETED else _SAVING,
@@ -225,6 +244,12 @@ class TherapySessionProcessor(SessionProcessing):
         )
         if session is None or session.session_id != analytics.session_id:
             return None  # The same bytes arrived by another way meanwhile: that is the session, and is known now.
+        if patient_code is not None and session.patient_code != patient_code:
+            session = await self._registry.attribute(session.session_id, patient_code)
+            if session is None:
+                return None
+            if session.patient_code != patient_code:
+                raise OtherPatient(facts.file_name)
         if given is not None and session.mvc != given:
             session = await self._registry.remeasure(session.session_id, given)
         return session if session is not None and session.mvc == mvc else None

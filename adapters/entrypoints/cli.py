@@ -42,21 +42,34 @@ def process(
             show_default=False,
         ),
     ] = None,
+    patient: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE",
+            help="The pseudonym of the patient of all these recordings. Sessions that have a patient keep theirs: with another one, that "
+            "recording fails.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Analyse recordings and store what was found. Recordings that were analysed before are recognised by their bytes.
 
     Exit code 0: all went well; 1: some recordings could not be analysed; 2: wrong usage or settings; 3: the storage failed.
     """
     from adapters.entrypoints import console, process
-    from domain.errors import InvalidMvc
+    from domain.errors import InvalidMvc, InvalidPatientCode
     from domain.mvc import given_mvc
+    from domain.patient import parse_patient_code
 
     try:
+        code = None if patient is None else parse_patient_code(patient)
         given = given_mvc(mvc) if mvc else None
+    except InvalidPatientCode as error:
+        raise typer.BadParameter(str(error), param_hint="--patient") from None
     except InvalidMvc as error:
         found = "" if error.found is None else f"{error.found!r}: "
         raise typer.BadParameter(f"{found}{error}", param_hint="--mvc") from None
-    raise typer.Exit(console.run(partial(process.command, paths=paths, as_json=as_json, mvc=given)))
+    raise typer.Exit(console.run(partial(process.command, paths=paths, as_json=as_json, mvc=given, patient_code=code)))
 
 
 @app.command(epilog="Example: emg-sessions show 6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10")

@@ -18,11 +18,11 @@ from adapters.entrypoints.console import ExitCode, err, out
 from adapters.entrypoints.tables import ESTIMATED_NOTE, any_estimated, percent
 from adapters.settings import Settings
 from container import Container, resolve
-from domain.errors import AnalysisFailed, InvalidParameters, InvalidRecording, InvalidSettings
+from domain.errors import AnalysisFailed, InvalidParameters, InvalidRecording, InvalidSettings, OtherPatient
 from domain.mvc import GivenMvc
 from services.therapy_session_processor import Processed, TherapySessionProcessor
 
-Outcome = Processed | InvalidRecording | AnalysisFailed | InvalidParameters
+Outcome = Processed | InvalidRecording | AnalysisFailed | InvalidParameters | OtherPatient
 
 
 def recordings_in(paths: Sequence[Path]) -> list[Path]:
@@ -48,7 +48,7 @@ def without_channel(settings: Settings, mvc: GivenMvc | None, outcomes: Sequence
     return [name for name in given if analysed and name not in there]
 
 
-async def process(app: Container, paths: Sequence[Path], mvc: GivenMvc | None = None) -> list[Outcome]:
+async def process(app: Container, paths: Sequence[Path], mvc: GivenMvc | None = None, patient_code: str | None = None) -> list[Outcome]:
     """Processes recordings, several at once, with a progress bar on standard error; what became of each, in order.
 
     One that fails does not stop the rest. A storage that fails does: nothing could be kept.
@@ -63,7 +63,7 @@ async def process(app: Container, paths: Sequence[Path], mvc: GivenMvc | None = 
 
         async def one(path: Path) -> Outcome:
             async with places:
-                outcome = await _outcome(processor, path, mvc)
+                outcome = await _outcome(processor, path, mvc, patient_code)
             progress.advance(bar)
             return outcome
 
@@ -79,10 +79,10 @@ async def _all_or_first_failure(work: Sequence[Coroutine[Any, Any, Outcome]]) ->
     return [task.result() for task in tasks]
 
 
-async def _outcome(processor: TherapySessionProcessor, path: Path, mvc: GivenMvc | None) -> Outcome:
+async def _outcome(processor: TherapySessionProcessor, path: Path, mvc: GivenMvc | None, patient_code: str | None) -> Outcome:
     try:
-        return await processor.process(path, mvc=mvc)
-    except (InvalidRecording, AnalysisFailed, InvalidParameters) as error:
+        return await processor.process(path, mvc=mvc, patient_code=patient_code)
+    except (InvalidRecording, AnalysisFailed, InvalidParameters, OtherPatient) as error:
         return error
 
 
@@ -103,10 +103,12 @@ def report(paths: Sequence[Path], outcomes: Sequence[Outcome], *, as_json: bool)
     return ExitCode.SOME_FAILED if any(isinstance(outcome, Exception) for outcome in outcomes) else ExitCode.OK
 
 
-async def command(app: Container, settings: Settings, *, paths: Sequence[Path], as_json: bool, mvc: GivenMvc | None) -> ExitCode:
+async def command(
+    app: Container, settings: Settings, *, paths: Sequence[Path], as_json: bool, mvc: GivenMvc | None, patient_code: str | None
+) -> ExitCode:
     """The whole command."""
     recordings = recordings_in(paths)
-    outcomes = await process(app, recordings, mvc)
+    outcomes = await process(app, recordings, mvc, patient_code)
     for name in without_channel(settings, mvc, outcomes):
         err.print(f"[yellow]an MVC was given for the channel {escape(repr(name))}, which no recording has[/]", soft_wrap=True)
     return report(recordings, outcomes, as_json=as_json)

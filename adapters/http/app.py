@@ -33,7 +33,7 @@ from adapters.http.security_headers import SecurityHeaders
 from adapters.http.signals import SignalForms
 from adapters.http.tokens import Tokens, check_keys
 
-API_VERSION: Final = "1.2.0"
+API_VERSION: Final = "1.3.0"
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     analytics.router,

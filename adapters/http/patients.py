@@ -94,5 +94,5 @@ async def assign(patient_code: PatientCode, body: Therapist, viewer: Viewing, as
     """Makes somebody the one therapist of a patient, who sees the patient's sessions from then on. For admins."""
     if not viewer.may_assign_patients:
         raise forbidden("only an admin assigns patients")
-    therapist = await assignments.assign(patient_code, body.therapist)
-    return Assignment(patient_code=patient_code, therapist=therapist)
+    await assignments.assign(patient_code, body.therapist)
+    return Assignment(patient_code=patient_code, therapist=body.therapist)

@@ -2,8 +2,6 @@
 
 # No `from __future__ import annotations`: FastAPI has to see the annotations, not their text.
 
-import re
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -13,12 +11,13 @@ from starlette.requests import ClientDisconnect
 
 from adapters.http.access import Viewing, forbidden
 from adapters.http.needs import HttpNeeds, needed
-from adapters.http.problems import Kind, Problem
+from adapters.http.problems import Kind, Problem, problem_of
 from adapters.http.schemas import problems
 from adapters.http.upload_form import MalformedForm, NotAForm, UploadForm
 from domain.access import Role, Viewer
-from domain.errors import InvalidMvc
+from domain.errors import InvalidMvc, InvalidPatientCode, OtherPatient
 from domain.mvc import TEXT_LENGTH_MAX, GivenMvc, parse_mvc
+from domain.patient import PATIENT_CODE, parse_patient_code
 from domain.ports import Allowance, PatientAssignments, RateLimit, Traces
 from services.recording_intake import Received, RecordingIntake
 
@@ -30,7 +29,7 @@ CLIENT_GONE: Final = Kind("client-gone", 400, "The client went away before its u
 TOO_MANY_UPLOADS: Final = Kind("too-many-uploads", 429, "Too many uploads")
 OTHERS_RECORDING: Final = Kind("recording-known", 409, "The recording is known, and its session may not be seen")
 
-_PATIENT_CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_OTHERS_PATIENT: Final = "this patient is not assigned to you"  # Also said of one who is nobody's and has sessions.
 _MAY_UPLOAD: Final = (Role.THERAPIST, Role.ADMIN)
 
 _FORM: Final[dict[str, Any]] = {
@@ -44,8 +43,9 @@ _FORM: Final[dict[str, Any]] = {
                     "properties": {
                         "patient": {
                             "type": "string",
-                            "pattern": f"^({_PATIENT_CODE.pattern})?$",
-                            "description": "The pseudonym of the patient. Must come before `file`. Therapists must give one.",
+                            "pattern": f"^({PATIENT_CODE.pattern})?$",
+                            "description": "The pseudonym of the patient. Must come before `file`. Therapists must give one. A session "
+                            "of the same bytes that has no patient gets this one.",
                             "examples": ["P042"],
                         },
                         "mvc": {
@@ -111,11 +111,11 @@ async def upload(  # noqa: PLR0917 - FastAPI passes them by name
 ) -> RecordingTaken:
     """Takes one C3D file. Its analysis is queued; `Location` says where to look what became of it.
 
-    A therapist uploads for patients who are theirs or nobody's yet; the latter become theirs.
+    A therapist uploads for patients who are theirs, and for new ones: assigned to nobody, and without a session. The latter become theirs.
     """
     try:
         with traces.span("upload"):
-            received, mvc = await _received(request, viewer, intake, assignments)
+            received, code, mvc = await _received(request, viewer, intake, assignments)
     except NotAForm as error:
         raise Problem(NOT_A_FORM, str(error)) from None
     except MalformedForm as error:
@@ -124,8 +124,11 @@ async def upload(  # noqa: PLR0917 - FastAPI passes them by name
         raise Problem(CLIENT_GONE) from None  # Nobody reads it; the log counts it.
     if not await _may_see(viewer, received, assignments):
         raise Problem(OTHERS_RECORDING, "its bytes are those of a recording of a patient who is not assigned to you")
-    received = await intake.remeasure(received, mvc)
     url = f"/api/v1/sessions/{received.session.session_id}"
+    if code is not None and received.session.patient_code not in (None, code):
+        problem = problem_of(OtherPatient(received.session.file_name))
+        raise Problem(problem.kind, problem.detail, headers={"Location": url})
+    received = await intake.remeasure(received, mvc)
     response.headers["Location"] = url
     if not received.new and not received.remeasured:
         response.status_code = 200
@@ -139,32 +142,31 @@ async def upload(  # noqa: PLR0917 - FastAPI passes them by name
 
 async def _received(
     request: Request, viewer: Viewer, intake: RecordingIntake, assignments: PatientAssignments
-) -> tuple[Received, GivenMvc | None]:
+) -> tuple[Received, str | None, GivenMvc | None]:
     form = UploadForm(request.stream(), request.headers.get("content-type", ""))
     await form.read_head()
     code = form.patient_code
-    if code is not None and not _PATIENT_CODE.fullmatch(code):
-        raise MalformedForm(
-            "a patient's code has 1 to 64 letters, digits, dots, hyphens and underscores, and begins with one of the former"
-        )
     if code is None and viewer.sees_own_patients_only:
         raise MalformedForm("the field `patient` is missing, and must come before `file`: without it you could not see the session")
 
     try:
+        if code is not None:
+            parse_patient_code(code)
         mvc = parse_mvc(form.mvc)
+    except InvalidPatientCode as error:
+        raise MalformedForm(str(error)) from None
     except InvalidMvc as error:
         raise MalformedForm(f"the field `mvc` must look like CH1=0.0003,CH2=0.00041: {error}") from None
 
-    async def chunks() -> AsyncIterator[bytes]:
-        async for chunk in form.chunks():
-            yield chunk
-        # The recording is whole and would be stored next. Not before, so that an upload that fails assigns nobody.
-        if code is not None and viewer.sees_own_patients_only:
-            therapist = await assignments.assign(code, viewer.subject, unless_assigned=True)
-            if therapist != viewer.subject:
-                raise forbidden("this patient is not assigned to you")
+    async def claim() -> None:
+        if code is not None and viewer.sees_own_patients_only and not await assignments.claim(code, viewer.subject):
+            raise forbidden(_OTHERS_PATIENT)
 
-    return await intake.receive(chunks(), file_name=form.file_name, patient_code=code, mvc=mvc), mvc
+    # Asked now, so that nothing is stored of what will be refused. Claimed when the recording is whole, so that an upload that fails, or
+    # whose bytes are another session's, assigns nobody.
+    if code is not None and viewer.sees_own_patients_only and not await assignments.is_open_to(code, viewer.subject):
+        raise forbidden(_OTHERS_PATIENT)
+    return await intake.receive(form.chunks(), file_name=form.file_name, patient_code=code, mvc=mvc, claim=claim), code, mvc
 
 
 async def _may_see(viewer: Viewer, received: Received, assignments: PatientAssignments) -> bool:

@@ -92,6 +92,14 @@ class MemorySessionRegistry(SessionRegistry):
         self._sessions[session_id] = session = replace(session, recording_key=recording_key)
         return session
 
+    async def attribute(self, session_id: SessionId, patient_code: str) -> TherapySession | None:
+        """See the port."""
+        session = self._sessions.get(session_id)
+        if session is None or session.patient_code is not None:
+            return session
+        self._sessions[session_id] = session = replace(session, patient_code=patient_code)
+        return session
+
     async def note(
         self,
         session_id: SessionId,
@@ -140,6 +148,10 @@ class MemorySessionRegistry(SessionRegistry):
     async def forget(self, session_id: SessionId) -> bool:
         """See the port."""
         return self._sessions.pop(session_id, None) is not None
+
+    def has_sessions_of(self, patient_code: str) -> bool:
+        """Whether a session of a patient is registered, for the assignments in memory; duplicates count."""
+        return any(session.patient_code == patient_code for session in self._sessions.values())
 
     def _with_recording(self, recording_sha256: str | None) -> TherapySession | None:
         if recording_sha256 is None:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.errors import once_more_if_connection_was_lost
 from adapters.postgres.tables import patient_assignment as assignment_t
+from adapters.postgres.tables import therapy_session as session_t
 from domain.ports import PatientAssignments
 
 _PATIENTS: Final = sa.select(assignment_t.c.patient_code).where(assignment_t.c.therapist == sa.bindparam("therapist", type_=sa.Text))
@@ -18,10 +19,20 @@ _INSERT: Final = postgresql.insert(assignment_t)
 _ASSIGN: Final = _INSERT.on_conflict_do_update(
     index_elements=[assignment_t.c.patient_code], set_={"therapist": _INSERT.excluded.therapist}
 ).returning(assignment_t.c.therapist)
-# Writes what is there already, so that it is locked and told in the same statement.
-_ASSIGN_UNLESS_ASSIGNED: Final = _INSERT.on_conflict_do_update(
-    index_elements=[assignment_t.c.patient_code], set_={"therapist": assignment_t.c.therapist}
-).returning(assignment_t.c.therapist)
+_PATIENT: Final = sa.bindparam("patient", type_=sa.Text)
+_THERAPIST: Final = sa.bindparam("claimant", type_=sa.Text)
+_IS_THEIRS: Final = sa.exists().where(assignment_t.c.patient_code == _PATIENT, assignment_t.c.therapist == _THERAPIST)
+_IS_ASSIGNED: Final = sa.exists().where(assignment_t.c.patient_code == _PATIENT)
+_HAS_SESSIONS: Final = sa.exists().where(session_t.c.patient_code == _PATIENT)
+_OPEN: Final = sa.or_(_IS_THEIRS, sa.not_(sa.or_(_IS_ASSIGNED, _HAS_SESSIONS)))
+_IS_OPEN: Final = sa.select(_OPEN.label("is_open"))
+# What is seen to be open may have been assigned meanwhile: whoever comes second waits for the first one's row, writes what is there, and so
+# is told it in the same statement.
+_CLAIM: Final = (
+    _INSERT.from_select([assignment_t.c.patient_code, assignment_t.c.therapist], sa.select(_PATIENT, _THERAPIST).where(_OPEN))
+    .on_conflict_do_update(index_elements=[assignment_t.c.patient_code], set_={"therapist": assignment_t.c.therapist})
+    .returning(assignment_t.c.therapist)
+)
 
 
 class PostgresPatientAssignments(PatientAssignments):
@@ -34,11 +45,18 @@ class PostgresPatientAssignments(PatientAssignments):
         """See the port."""
         return frozenset(row.patient_code for row in await self._rows(_PATIENTS, {"therapist": therapist}))
 
-    async def assign(self, patient_code: str, therapist: str, *, unless_assigned: bool = False) -> str:
+    async def assign(self, patient_code: str, therapist: str) -> None:
         """See the port."""
-        statement = _ASSIGN_UNLESS_ASSIGNED if unless_assigned else _ASSIGN
-        rows = await self._rows(statement, {"patient_code": patient_code, "therapist": therapist})
-        return str(rows[0].therapist)
+        await self._rows(_ASSIGN, {"patient_code": patient_code, "therapist": therapist})
+
+    async def is_open_to(self, patient_code: str, therapist: str) -> bool:
+        """See the port."""
+        return bool((await self._rows(_IS_OPEN, {"patient": patient_code, "claimant": therapist}))[0].is_open)
+
+    async def claim(self, patient_code: str, therapist: str) -> bool:
+        """See the port."""
+        rows = await self._rows(_CLAIM, {"patient": patient_code, "claimant": therapist})
+        return bool(rows) and rows[0].therapist == therapist
 
     async def _rows(self, statement: sa.Executable, values: dict[str, Any]) -> Sequence[sa.Row[Any]]:
         async def rows() -> Sequence[sa.Row[Any]]:

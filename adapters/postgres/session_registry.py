@@ -73,6 +73,12 @@ _KEEP: Final = (
     .values(recording_key=sa.func.coalesce(session_t.c.recording_key, sa.bindparam("key", type_=sa.Text)))
     .returning(session_t)
 )
+_ATTRIBUTE: Final = (
+    sa.update(session_t)
+    .where(session_t.c.session_id == _ID)
+    .values(patient_code=sa.func.coalesce(session_t.c.patient_code, sa.bindparam("patient", type_=sa.Text)))
+    .returning(session_t)
+)
 _MVC: Final = sa.bindparam("given", type_=session_t.c.mvc.type)
 _HAS_MVC: Final = session_t.c.mvc.is_not_distinct_from(_MVC)
 _STAYS: Final = sa.or_(_HAS_MVC, session_t.c.state == SessionState.DUPLICATE.value)
@@ -206,6 +212,10 @@ class PostgresSessionRegistry(SessionRegistry):
     async def keep(self, session_id: SessionId, recording_key: str) -> TherapySession | None:
         """See the port."""
         return _first(await self._rows(_KEEP, {"id": session_id, "key": recording_key}))
+
+    async def attribute(self, session_id: SessionId, patient_code: str) -> TherapySession | None:
+        """See the port."""
+        return _first(await self._rows(_ATTRIBUTE, {"id": session_id, "patient": patient_code}))
 
     async def note(
         self,

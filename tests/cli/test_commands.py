@@ -102,6 +102,23 @@ def test_a_maximum_that_makes_no_sense_is_told(command: Command, recordings: lis
     assert repr(option) in refused.err
 
 
+def test_recordings_are_processed_for_a_patient_who_then_stays(command: Command, recordings: list[Path]) -> None:
+    assert command("process", recordings[0]).code == OK
+    for _ in range(2):
+        assert command("process", *recordings, "--patient", "P042").code == OK
+    other = command("process", *recordings, "--patient", "P043")
+    assert other.code == SOME_FAILED
+    assert other.err.count("its session has another patient") == len(recordings)
+    assert command("process", *recordings).code == OK
+
+
+@pytest.mark.parametrize("code", ["", "../P042", "P 42", "P" * 65, "-P042"])
+def test_a_patient_that_is_none_is_told(command: Command, recordings: list[Path], code: str) -> None:
+    refused = command("process", recordings[0], f"--patient={code}")
+    assert refused.code == USAGE
+    assert "1 to 64 letters" in refused.err
+
+
 def test_json_is_one_document_a_recording_in_order_and_nothing_else_on_standard_output(command: Command, recordings: list[Path]) -> None:
     processed = command("process", "--json", *reversed(recordings))
     documents = [json.loads(line) for line in processed.out.splitlines()]

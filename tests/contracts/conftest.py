@@ -121,10 +121,10 @@ async def store(request: pytest.FixtureRequest, engine: AsyncEngine) -> Any:
     return ChaosSessionAnalyticsRepository(stored) if "chaos" in name else stored
 
 
-@pytest.fixture(params=TRUTHS)
-async def assignments(request: pytest.FixtureRequest, engine: AsyncEngine) -> PatientAssignments:
-    """Each keeper of assignments."""
-    return PostgresPatientAssignments(engine) if request.param == "postgres" else MemoryPatientAssignments()
+@pytest.fixture
+async def assignments(registry: SessionRegistry, engine: AsyncEngine) -> PatientAssignments:
+    """Each keeper of assignments, over the sessions of the registry."""
+    return MemoryPatientAssignments(registry) if isinstance(registry, MemorySessionRegistry) else PostgresPatientAssignments(engine)
 
 
 @pytest.fixture(params=TRUTHS)

@@ -311,6 +311,38 @@ async def test_nothing_is_noted_of_a_session_that_is_not_registered(registry: Se
     assert await registry.find(session_id) is None
 
 
+# Patients
+
+
+async def test_a_session_without_a_patient_is_given_one_and_keeps_it(registry: SessionRegistry) -> None:
+    session = some_session(patient_code=None, state=SessionState.COMPLETED, mvc=FIRST_MVC)
+    await registry.register(session)
+    given = replace(session, patient_code="P-Ü→1")
+    for code in ("P-Ü→1", "P-Ü→1", "another"):
+        assert await registry.attribute(session.session_id, code) == given
+    assert await found(registry, session.session_id) == given
+
+
+async def test_a_session_keeps_the_patient_it_was_registered_with(registry: SessionRegistry) -> None:
+    session = some_session()
+    await registry.register(session)
+    assert await registry.attribute(session.session_id, "another") == session
+    assert await found(registry, session.session_id) == session
+
+
+async def test_of_patients_given_at_once_a_session_has_one_and_all_are_told(registry: SessionRegistry) -> None:
+    session = some_session(patient_code=None)
+    await registry.register(session)
+    answers = await asyncio.gather(*(registry.attribute(session.session_id, f"P{number}") for number in range(8)))
+    assert set(answers) == {await found(registry, session.session_id)}
+
+
+async def test_nothing_is_attributed_of_a_session_that_is_not_registered(registry: SessionRegistry) -> None:
+    session_id = new_id()
+    assert await registry.attribute(session_id, "P1") is None
+    assert await registry.find(session_id) is None
+
+
 # Maximum voluntary contractions
 
 FIRST_MVC, OTHER_MVC = GivenMvc(4.5e-4, (("CH1", 3e-4),)), GivenMvc(None, (("CH1", 3.1e-4), ("Größe →", 1e-300)))

@@ -324,6 +324,137 @@ async def test_a_therapist_does_not_upload_for_patients_of_others(service: Serve
     assert files_below(tmp_path / "recordings") == set()
 
 
+async def test_a_therapist_does_not_claim_a_patient_who_has_sessions_that_nobody_was_assigned(
+    service: Served, recording: bytes, tmp_path: Path
+) -> None:
+    taken = (await service.upload(recording, patient="P555")).json()
+    kept = files_below(tmp_path / "recordings")
+    response = await service.upload(recording + b"another", patient="P555", role="therapist", subject="carl")
+    assignments = await resolve(service.app.patient_assignments)
+    await assignments.assign("P042", "anna")
+    assert problem_of(response, 403) == "forbidden"
+    assert response.json() == (await service.upload(recording, patient="P042", role="therapist", subject="carl")).json()
+    carl = bearer("therapist", "carl")
+    assert (await service.client.get("/api/v1/sessions", headers=carl)).json()["sessions"] == []
+    assert problem_of(await service.client.delete(taken["session_url"], headers=carl), 404) == "session-not-found"
+    assert await service.rows("SELECT patient_code, therapist FROM patient_assignment") == [("P042", "anna")]
+    assert await service.counts() == (1, 1)
+    assert files_below(tmp_path / "recordings") == kept
+
+
+async def test_known_bytes_claim_no_patient(service: Served, recording: bytes) -> None:
+    await service.upload(recording, patient="P555")
+    response = await service.upload(recording, patient="P777", role="therapist", subject="carl")
+    assert problem_of(response, 409) == "recording-known"
+    assert await service.rows("SELECT patient_code, therapist FROM patient_assignment") == []
+    assert await service.counts() == (1, 1)
+
+
+async def test_a_patient_who_got_sessions_while_an_upload_arrived_is_not_claimed(service: Served, recording: bytes, tmp_path: Path) -> None:
+    whole = part("patient", b"P555") + part("file", recording, "a.c3d") + END
+    half_sent, go_on = asyncio.Event(), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield whole[: len(whole) // 2]
+        half_sent.set()
+        await go_on.wait()
+        yield whole[len(whole) // 2 :]
+
+    headers = FORM | bearer("therapist", "carl")
+    uploading = asyncio.create_task(service.client.post(RECORDINGS, content=body(), headers=headers))
+    await half_sent.wait()
+    await something_arrived(tmp_path / "recordings")
+    assert (await service.upload(recording + b"another", patient="P555")).status_code == 202
+    go_on.set()
+    assert problem_of(await uploading, 403) == "forbidden"
+    assert await service.rows("SELECT patient_code, therapist FROM patient_assignment") == []
+    assert await service.counts() == (1, 1)
+    assert len(files_below(tmp_path / "recordings")) == 1
+
+
+async def test_of_two_therapists_who_upload_for_a_new_patient_at_once_one_gets_the_patient(
+    service: Served, recording: bytes, tmp_path: Path
+) -> None:
+    names = ("anna", "bert", "carl", "dora")
+    uploads = [service.upload(recording + name.encode(), patient="P042", role="therapist", subject=name) for name in names]
+    answers = await asyncio.gather(*uploads)
+    assert sorted(answer.status_code for answer in answers) == [202, 403, 403, 403]
+    (winner,) = (name for name, answer in zip(names, answers, strict=True) if answer.status_code == 202)
+    assert await service.rows("SELECT patient_code, therapist FROM patient_assignment") == [("P042", winner)]
+    assert await service.counts() == (1, 1)
+    assert len(files_below(tmp_path / "recordings")) == 1
+
+
+async def processed_from_a_file(service: Served, recording: bytes, folder: Path) -> str:
+    """The session of a recording that came without a patient, by `emg-sessions process`."""
+    (folder / "processed.c3d").write_bytes(recording)
+    processor = await resolve(service.app.therapy_session_processor)
+    return str((await processor.process(folder / "processed.c3d")).session_id)
+
+
+async def test_a_known_session_without_a_patient_gets_the_one_it_is_uploaded_with(
+    settings_for: MakeSettings, recording: bytes, tmp_path: Path
+) -> None:
+    async with served(settings_for(cache="none")) as service:
+        session_id = await processed_from_a_file(service, recording, tmp_path)
+        for status in ("known", "known"):
+            response = await service.upload(recording, patient="P042")
+            assert (response.status_code, response.json()["status"], response.json()["session_id"]) == (200, status, session_id)
+        assert await service.rows("SELECT patient_code FROM therapy_session") == [("P042",)]
+        assert await service.rows("SELECT 1 FROM patient_assignment") == []
+
+
+async def test_a_therapist_who_uploads_a_known_recording_without_a_patient_for_a_new_one_sees_it(
+    settings_for: MakeSettings, recording: bytes, tmp_path: Path
+) -> None:
+    async with served(settings_for(cache="none")) as service:
+        session_id = await processed_from_a_file(service, recording, tmp_path)
+        url, carl = f"/api/v1/sessions/{session_id}", bearer("therapist", "carl")
+        for path in (url, f"{url}/analytics"):
+            assert problem_of(await service.client.get(path, headers=carl), 404) == "session-not-found"
+        response = await service.upload(recording, patient="P042", role="therapist", subject="carl")
+        assert (response.status_code, response.json()["session_id"]) == (200, session_id)
+        for path in (url, f"{url}/analytics"):
+            assert (await service.client.get(path, headers=carl)).status_code == 200
+        assert await service.rows("SELECT patient_code, therapist FROM patient_assignment") == [("P042", "carl")]
+
+
+async def test_a_therapist_gives_a_known_recording_no_patient_of_others(
+    settings_for: MakeSettings, recording: bytes, tmp_path: Path
+) -> None:
+    async with served(settings_for(cache="none")) as service:
+        session_id = await processed_from_a_file(service, recording, tmp_path)
+        await service.upload(recording + b"another", patient="P555")
+        response = await service.upload(recording, patient="P555", role="therapist", subject="carl")
+        assert problem_of(response, 403) == "forbidden"
+        assert await service.rows(f"SELECT patient_code FROM therapy_session WHERE session_id = '{session_id}'") == [(None,)]
+        assert await service.rows("SELECT 1 FROM patient_assignment") == []
+
+
+async def test_a_known_session_keeps_its_patient_and_the_answer_says_so(service: Served, recording: bytes) -> None:
+    taken = (await service.upload(recording, patient="P042", mvc=GIVEN)).json()
+    response = await service.upload(recording, patient="P043", mvc="0.0005")
+    assert problem_of(response, 409) == "other-patient"
+    assert response.headers["location"] == taken["session_url"]
+    assert "P04" not in response.text
+    assert await service.rows("SELECT patient_code, mvc ->> 'every_channel' FROM therapy_session") == [("P042", None)]
+    assert await service.counts() == (1, 1)
+    assert (await service.upload(recording)).json()["status"] == "known"
+
+
+async def test_a_therapist_of_both_patients_is_told_that_the_recording_is_of_the_other(service: Served, recording: bytes) -> None:
+    await service.upload(recording, patient="P042", role="therapist", subject="anna")
+    response = await service.upload(recording, patient="P043", role="therapist", subject="anna")
+    assert problem_of(response, 409) == "other-patient"
+    assert await service.rows("SELECT patient_code FROM patient_assignment") == [("P042",)]
+
+
+async def test_a_therapist_uploads_again_for_patients_of_their_own(service: Served, recording: bytes) -> None:
+    for content in (recording, recording + b"another"):
+        assert (await service.upload(content, patient="P042", role="therapist", subject="anna")).status_code == 202
+    assert await service.counts() == (2, 2)
+
+
 async def test_a_therapist_names_the_patient(service: Served, recording: bytes, tmp_path: Path) -> None:
     assert problem_of(await service.upload(recording, role="therapist"), 422) == "malformed-upload"
     await nothing_is_left(service, tmp_path / "recordings")

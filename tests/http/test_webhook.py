@@ -75,6 +75,15 @@ async def test_an_event_with_mvc_values_that_are_none_is_a_problem_and_leaves_no
     assert await service.counts() == (0, 0)
 
 
+async def test_an_event_told_again_brings_a_patient_to_a_session_without_one_and_no_other(settings_for: MakeSettings) -> None:
+    event = event_of("P001/a.c3d")
+    for pattern, patient in (("X[0-9]+", None), ("P[0-9]+", "P001"), ("X[0-9]+", "P001")):
+        async with served(settings_for(cache="none", webhook_patient_pattern=pattern)) as service:
+            assert (await service.tell(event)).status_code == (202 if patient is None else 200)
+            assert await service.rows("SELECT patient_code FROM therapy_session") == [(patient,)]
+            assert await service.counts() == (1, 1)
+
+
 async def test_it_answers_after_one_transaction(service: Served) -> None:
     engine: AsyncEngine = await resolve(service.app.engine)
     await service.tell(event_of("P001/warm.c3d"))

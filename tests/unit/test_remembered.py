@@ -37,7 +37,7 @@ def test_values_end_at_their_moment_and_the_first_goes_when_there_are_too_many()
 
 
 async def test_anothers_assignment_is_noticed_when_trust_ends_and_our_own_at_once() -> None:
-    clock, stored = Clock(), MemoryPatientAssignments()
+    clock, stored = Clock(), MemoryPatientAssignments(MemorySessionRegistry())
     ours = RememberedPatientAssignments(stored, trust_s=5.0, clock=clock)
     await ours.assign("P1", "one")
     assert await ours.patients_of("one") == {"P1"}
@@ -46,12 +46,18 @@ async def test_anothers_assignment_is_noticed_when_trust_ends_and_our_own_at_onc
     clock.now_s += 5.0
     assert await ours.patients_of("one") == frozenset()
     assert await ours.patients_of("another") == {"P1"}
-    assert await ours.assign("P1", "one") == "one"
+    await ours.assign("P1", "one")
+    assert await ours.patients_of("another") == frozenset()
+    assert await ours.claim("P2", "another")
+    assert await ours.patients_of("another") == {"P2"}
+    await stored.assign("P2", "one")
+    assert not await ours.is_open_to("P2", "another")
+    assert not await ours.claim("P2", "another")
     assert await ours.patients_of("another") == frozenset()
 
 
 async def test_without_trust_everything_is_asked() -> None:
-    stored = MemoryPatientAssignments()
+    stored = MemoryPatientAssignments(MemorySessionRegistry())
     ours = RememberedPatientAssignments(stored, trust_s=0.0)
     for therapist in ("one", "another", "one"):
         await stored.assign("P1", therapist)
@@ -68,7 +74,7 @@ async def test_an_answer_from_before_our_own_assignment_is_not_remembered() -> N
             await may_answer.wait()
             return patients
 
-    stored: PatientAssignments = Slow()
+    stored: PatientAssignments = Slow(MemorySessionRegistry())
     ours = RememberedPatientAssignments(stored, trust_s=60.0)
     early = asyncio.create_task(ours.patients_of("one"))
     await asked.wait()
@@ -90,8 +96,19 @@ async def test_a_session_that_does_not_exist_is_not_remembered_and_one_that_is_e
     assert await remembered.find(session.session_id) is None
 
 
+async def test_a_session_that_gets_its_patient_is_seen_at_once() -> None:
+    registry, session = MemorySessionRegistry(), some_session(new_id(), patient_code=None)
+    remembered = RememberedSessions(registry.find, trust_s=60.0)
+    await registry.register(session)
+    assert await remembered.find(session.session_id) == session
+    given = await registry.attribute(session.session_id, "P1")
+    assert given is not None
+    assert await remembered.find(session.session_id) == given
+
+
 async def test_a_therapist_sees_own_patients_and_others_see_all() -> None:
-    registry, assignments = MemorySessionRegistry(), MemoryPatientAssignments()
+    registry = MemorySessionRegistry()
+    assignments = MemoryPatientAssignments(registry)
     access = SessionAccess(find=registry.find, find_owner=registry.find, assignments=assignments)
     own = await registry.register(some_session(new_id(), recording_sha256=None, patient_code="P1"))
     other = await registry.register(some_session(new_id(), recording_sha256=None, patient_code=None))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from domain.errors import InvalidRecording, RecordingNotFound, StorageUnavailable
+from domain.errors import InvalidRecording, OtherPatient, RecordingNotFound, StorageUnavailable
+from domain.mvc import GivenMvc
 from domain.ports import Freshness, SaveReceipt
 from domain.session import SessionId, SessionState, TherapySession, session_id_of
 from tests.integration.processing.conftest import House
@@ -137,6 +139,90 @@ async def test_a_file_that_arrives_by_a_bucket_while_it_is_analysed_is_one_sessi
     assert processed.session_id == session.session_id
     assert await version_of(house, session.session_id) == 1
     assert await version_of(house, session_id_of(hashlib.sha256(recording).hexdigest())) is None
+
+
+# Patients
+
+
+async def test_a_file_is_processed_for_a_patient_who_then_stays(house: House, recording: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.c3d"
+    path.write_bytes(recording)
+    session_id = (await house.processor.process(path, patient_code="P1")).session_id
+    for code in ("P1", None):
+        await house.processor.process(path, patient_code=code)
+    with pytest.raises(OtherPatient, match=r"^a\.c3d: its session has another patient"):
+        await house.processor.process(path, patient_code="P2", mvc=GivenMvc(0.5))
+    known = await house.session(session_id)
+    assert (known.patient_code, known.mvc, known.state) == ("P1", None, SessionState.COMPLETED)
+    assert len(house.workers.file_names) == 1
+
+
+async def test_a_file_that_was_processed_without_a_patient_gets_one(house: House, recording: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.c3d"
+    path.write_bytes(recording)
+    session_id = (await house.processor.process(path)).session_id
+    again = await house.processor.process(path, patient_code="P1")
+    assert (again.session_id, again.new, again.version) == (session_id, False, 1)
+    assert (await house.session(session_id)).patient_code == "P1"
+
+
+async def test_a_file_that_is_uploaded_for_another_patient_while_it_is_analysed_is_that_ones(
+    house: House, recording: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.c3d"
+    path.write_bytes(recording)
+
+    async def uploaded_meanwhile() -> None:
+        await house.intake.receive(in_chunks(recording), file_name="a.c3d", patient_code="P2")
+
+    house.workers.after = uploaded_meanwhile
+    with pytest.raises(OtherPatient):
+        await house.processor.process(path, patient_code="P1")
+    assert (await house.session(session_id_of(hashlib.sha256(recording).hexdigest()))).patient_code == "P2"
+
+
+async def test_an_object_that_is_announced_again_with_a_patient_gets_that_one(house: House, recording: bytes) -> None:
+    session = await announced(house, recording)
+    for code, kept in (("P1", "P1"), ("P1", "P1"), ("P2", "P1"), (None, "P1")):
+        again = await house.intake.announce(bucket="c3d", name=NAME, revision="1", size_bytes=len(recording), patient_code=code)
+        assert (again.new, again.session) == (False, replace(session, patient_code=kept))
+        assert await house.session(session.session_id) == again.session
+    assert await house.queue.depth() == 1
+
+
+async def test_the_patient_of_a_duplicate_is_that_of_its_bytes(house: House, recording: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "local copy.c3d"
+    path.write_bytes(recording)
+    original_id = (await house.processor.process(path)).session_id
+    for name, code in (("a.c3d", "P1"), ("b.c3d", "P2")):
+        await house.store.keep(f"c3d/{name}", recording)
+        received = await house.intake.announce(bucket="c3d", name=name, revision="1", size_bytes=None, patient_code=code)
+        await house.processor.process_session(received.session.session_id)
+        assert (await house.session(received.session.session_id)).same_as == original_id
+        assert (await house.session(original_id)).patient_code == "P1"
+
+
+async def test_a_worker_that_died_before_it_handed_a_patient_on_is_followed_by_one_that_does(
+    house: House, recording: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "local copy.c3d"
+    path.write_bytes(recording)
+    original_id = (await house.processor.process(path)).session_id
+    await house.store.keep("c3d/a.c3d", recording)
+    received = await house.intake.announce(bucket="c3d", name="a.c3d", revision="1", size_bytes=None, patient_code="P1")
+    await house.registry.identify(received.session.session_id, hashlib.sha256(recording).hexdigest(), len(recording))
+    await house.processor.process_session(received.session.session_id)
+    assert (await house.session(original_id)).patient_code == "P1"
+
+
+async def test_a_duplicate_that_is_announced_with_a_patient_later_hands_it_on(house: House, recording: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "local copy.c3d"
+    path.write_bytes(recording)
+    original_id = (await house.processor.process(path)).session_id
+    duplicate = await announced(house, recording)
+    await house.processor.process_session(duplicate.session_id)
+    await house.intake.announce(bucket="c3d", name=NAME, revision="1", size_bytes=len(recording), patient_code="P1")
+    assert [(await house.session(each)).patient_code for each in (original_id, duplicate.session_id)] == ["P1", "P1"]
 
 
 # Failures
