@@ -55,6 +55,15 @@ async def test_a_session_shows_signals_contractions_thresholds_and_figures(visit
     await expect(metrics.get_by_text("estimated from this recording").first).to_be_visible()
 
 
+async def test_compliance_says_that_it_is_a_mean_over_channels_beside_an_estimated_mvc_too(visit: Watched, session: str) -> None:
+    page = await visit.open(f"/sessions/{session}")
+    tile = page.locator(".tile").filter(has_text="Compliance")
+    await expect(tile).to_contain_text("mean over channels")
+    await expect(tile).to_contain_text("MVC estimated")
+    page = await visit.open("/")
+    await expect(page.get_by_role("columnheader", name="Compliance")).to_contain_text("mean over channels")
+
+
 async def test_zooming_fetches_a_finer_window_just_in_time_and_none_is_large(visit: Watched, session: str) -> None:
     page = await visit.open(f"/sessions/{session}", drawn=True)
     before = len(visit.signal_answers)

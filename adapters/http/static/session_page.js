@@ -138,7 +138,7 @@ function overviewCard(session, { channels, recording, summary }) {
   const sum = (name) => channels.reduce((total, { contractions }) => total + contractions[name], 0);
   const estimated = channels.some(({ mvc }) => mvc.source === "estimated");
   const tiles = [
-    ["Compliance", percent(summary.overall_compliance), estimated ? estimatedBadge(true) : "mean over channels"],
+    ["Compliance", percent(summary.overall_compliance), ["mean over channels ", estimated ? estimatedBadge(true) : null]],
     ["Good contractions", `${sum("good")} of ${sum("count")}`, `in ${channels.length === 1 ? "1 channel" : `${channels.length} channels`}`],
     ["Time under tension", `${number(sum("time_under_tension_ms") / 1000, 3)} s`, "all channels together"],
     ["Length", duration(recording.duration_s), `${number(recording.sampling_rate_hz, 4)} Hz`],

@@ -132,7 +132,7 @@ function sessionsTable(rows) {
     { head: "State", cell: (session) => [stateBadge(session), session.failure === null ? null : element("span", { class: "under" }, session.failure)] },
     { head: "Length", number: true, cell: ({ analytics }) => duration(analytics?.duration_s) },
     { head: "Good contractions", number: true, cell: ({ analytics }) => goodOfAll(analytics) },
-    { head: "Compliance", number: true, cell: ({ analytics }) => [
+    { head: "Compliance", note: "mean over channels", number: true, cell: ({ analytics }) => [
       element("span", { class: "figure" }, percent(analytics?.overall_compliance)),
       analytics?.channels.some(({ mvc_source: source }) => source === "estimated") ? estimatedBadge(true) : null,
     ] },
