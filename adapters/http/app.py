@@ -16,7 +16,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters.http import analytics, batch, dashboard, events, health, patients, sessions, signals, uploads, webhooks
+from adapters.http import analytics, batch, dashboard, events, health, patients, sessions, signals, uploads, viewer, webhooks
 from adapters.http.access import Authentication, LoopbackOnly, comes_from_elsewhere
 from adapters.http.analytics import AnalyticsAnswers, AnalyticsFastPath
 from adapters.http.bodies import BodyLimits, BodyRefused, answer_refused
@@ -33,7 +33,7 @@ from adapters.http.security_headers import SecurityHeaders
 from adapters.http.signals import SignalForms
 from adapters.http.tokens import Tokens, check_keys
 
-API_VERSION: Final = "1.2.0"
+API_VERSION: Final = "1.3.0"
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     analytics.router,
@@ -43,6 +43,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     patients.router,
     signals.router,
     uploads.router,
+    viewer.router,
     webhooks.router,
     health.router,
     dashboard.router,

@@ -9,11 +9,11 @@ from uuid import uuid4
 
 import ezc3d
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import BrowserContext, Page, expect
 
 from adapters.c3d.synthesis import synthesise
 from tests.browser.conftest import PATIENT
-from tests.browser.dashboard import Dashboard, Watched, distinct_colours, faint_texts, overflow_px, synthetic
+from tests.browser.dashboard import Dashboard, Watched, distinct_colours, faint_texts, overflow_px, served, synthetic
 from tests.patience import eventually
 
 EVERYWHERE = [("phone", "light"), ("tablet", "light"), ("desktop", "dark")]
@@ -273,14 +273,43 @@ async def test_plots_follow_the_system_from_light_to_dark(visit: Watched, sessio
     assert await distinct_colours(place) > 5
 
 
-async def test_a_session_is_erased_after_a_question(visit: Watched, dashboard: Dashboard, another: bytes) -> None:
-    session = await dashboard.analysed(another, "P102", "erasable.c3d")
-    page = await visit.open(f"/sessions/{session}", drawn=True)
+async def erase(page: Page) -> None:
+    """Erases the session that is shown, and comes to the list."""
     await page.get_by_role("button", name="Erase this session").click()
     await page.get_by_role("button", name="Erase it").click()
     await page.wait_for_url("**/")
-    await page.wait_for_selector("tbody tr")
+    await page.wait_for_selector("tbody tr, .empty")
+
+
+async def test_a_session_is_erased_after_a_question(visit: Watched, dashboard: Dashboard, another: bytes) -> None:
+    session = await dashboard.analysed(another, "P102", "erasable.c3d")
+    page = await visit.open(f"/sessions/{session}", drawn=True)
+    await erase(page)
     await expect(page.get_by_text("erasable.c3d")).to_have_count(0)
+
+
+@pytest.mark.parametrize("context", [("phone", "light")], indirect=True, ids=["phone"])
+async def test_a_session_that_failed_is_erased_like_any_other(visit: Watched, dashboard: Dashboard) -> None:
+    session = await dashboard.uploaded(b"\x02P" + bytes(3000), "P106", "failing.c3d")
+    page = await visit.open(f"/sessions/{session}")
+    await expect(page.get_by_text("It could not be analysed")).to_be_visible(timeout=60_000)
+    await visit.picture("session-failed-phone-light")
+    await erase(page)
+    await expect(page.get_by_text("failing.c3d")).to_have_count(0)
+
+
+async def test_a_session_that_waits_for_a_worker_is_erased_like_any_other(
+    context: BrowserContext, tmp_path_factory: pytest.TempPathFactory, another: bytes
+) -> None:
+    async with served(tmp_path_factory.mktemp("idle") / "data", "--no-worker") as address:
+        session = await Dashboard(address).uploaded(another, "P107", "waiting.c3d")
+        visit = Watched(await context.new_page(), address)
+        page = await visit.open(f"/sessions/{session}")
+        await expect(page.get_by_text("It waits for a worker.")).to_be_visible()
+        await erase(page)
+        await expect(page.get_by_text("No sessions yet")).to_be_visible()
+        await page.close()
+    assert visit.missteps == []
 
 
 @pytest.fixture

@@ -79,4 +79,5 @@ export const sessionsUrl = (query) => `${API}/sessions?${new URLSearchParams(que
 export const signalsUrl = (id, query) => `${sessionUrl(id)}/signals/all?${new URLSearchParams(query)}`;
 export const patientsUrl = (query) => `${API}/patients?${new URLSearchParams(query)}`;
 export const trendsUrl = (code, query) => `${API}/patients/${encodeURIComponent(code)}/trends?${new URLSearchParams(query)}`;
+export const VIEWER = `${API}/viewer`;
 export const RECORDINGS = `${API}/recordings`;

@@ -1,7 +1,8 @@
 // One session: what became of its recording, its signals, and what the analysis found.
 
-import { ask, ProblemError, sessionUrl } from "./api.js";
+import { ProblemError } from "./api.js";
 import { announce, element, facts, heading, replace } from "./dom.js";
+import { eraseButton } from "./erase_button.js";
 import { firstRequests } from "./first_requests.js";
 import { follow, isDone } from "./follow.js";
 import { amplitudes, bytes, duration, localMoment, moment, number, percent } from "./format.js";
@@ -14,7 +15,7 @@ import { View } from "./view.js";
 const FIRST = { raw: true, envelope: true, activated: false, contractions: true };
 
 export async function showPage(main, id) {
-  const { session: asked, analytics, signals } = firstRequests(id);
+  const { session: asked, analytics, signals, viewer } = firstRequests(id);
   const { value: session, problem } = await asked;
   if (problem) {
     throw problem;
@@ -24,22 +25,22 @@ export async function showPage(main, id) {
     return;
   }
   if (session.state !== "completed") {
-    await unfinished(main, session);
+    await unfinished(main, session, await viewer);
     return;
   }
   const found = await analytics;
   if (found.problem) {
     throw found.problem;
   }
-  await finished(main, session, found.value, signals);
+  await finished(main, session, found.value, signals, await viewer);
 }
 
-async function unfinished(main, session) {
+async function unfinished(main, session, { may_erase: mayErase }) {
   const place = element("div", { class: "state-place" });
   const bar = element("progress", { max: "1", value: session.progress, "aria-label": "Progress of the analysis" });
   const said = element("p", {});
   replace(main, pageHead(session, place), element("section", { class: "card", "aria-labelledby": "progress-title" }, [
-    element("h2", { id: "progress-title" }, "Processing"), bar, said,
+    element("h2", { id: "progress-title" }, "Processing"), bar, said, mayErase ? eraseButton(session) : null,
   ]));
   tell(session);
   if (!isDone(session.state)) {
@@ -58,7 +59,7 @@ async function unfinished(main, session) {
   }
 }
 
-async function finished(main, session, analytics, signals) {
+async function finished(main, session, analytics, signals, { may_erase: mayErase }) {
   const { channels, recording, parameters } = analytics;
   const largest = Math.max(0, ...channels.map(({ envelope, contractions }) => Math.max(envelope.max ?? 0, contractions.max_amplitude ?? 0)));
   const scale = amplitudes(largest, recording.amplitude_unit);
@@ -84,7 +85,7 @@ async function finished(main, session, analytics, signals) {
         plotted.scrollIntoView({ block: "start" });
       }),
     ]),
-    detailsCard(session, analytics, scale, parameters)));
+    detailsCard(analytics, scale, parameters, mayErase ? eraseButton(session) : null)));
   await draw(plotted, { session, channels, view, scale, signals });
 }
 
@@ -153,7 +154,7 @@ function problemsCard(channels) {
     told.map(({ name, problems }) => element("p", {}, [element("strong", {}, `${name}: `), problems.join("; ")])));
 }
 
-function detailsCard(session, analytics, scale, parameters) {
+function detailsCard(analytics, scale, parameters, last) {
   const { recording, summary } = analytics;
   return element("section", { class: "card", "aria-labelledby": "details-title" }, [
     element("h2", { id: "details-title" }, "Details"),
@@ -170,31 +171,6 @@ function detailsCard(session, analytics, scale, parameters) {
     Object.keys(recording.game).length === 0 ? null : element("details", {}, [
       element("summary", {}, "Game"), facts(Object.entries(recording.game).map(([name, value]) => [name.replaceAll("_", " "), String(value)])),
     ]),
-    eraseButton(session),
+    last,
   ]);
-}
-
-function eraseButton(session) {
-  const said = element("p", { class: "field-problem", role: "alert" });
-  const dialog = element("dialog", { "aria-labelledby": "erase-title" }, [
-    element("h2", { id: "erase-title" }, "Erase this session?"),
-    element("p", {}, "The recording, its analytics and everything cached of them are erased everywhere. This cannot be undone."),
-    said,
-    element("div", { class: "dialog-buttons" }, [
-      element("button", { type: "button", class: "button button-quiet", onclick: () => dialog.close() }, "Keep it"),
-      element("button", { type: "button", class: "button button-danger", onclick: erase }, "Erase it"),
-    ]),
-  ]);
-  return element("div", { class: "erase" }, [
-    element("button", { type: "button", class: "button button-quiet", onclick: () => dialog.showModal() }, "Erase this session …"), dialog,
-  ]);
-
-  async function erase() {
-    try {
-      await ask(sessionUrl(session.id), { method: "DELETE" });
-      window.location.assign("/");
-    } catch (problem) {
-      said.textContent = `${problem.title}. ${problem.sentence ?? ""}`;
-    }
-  }
 }

@@ -6,6 +6,7 @@ import { isDone } from "./follow.js";
 import { duration, localMoment, moment, NOTHING, percent, plural } from "./format.js";
 import { estimatedBadge, stateBadge, stateWord } from "./states.js";
 import { uploadPanel } from "./upload_panel.js";
+import { whoLooks } from "./viewer.js";
 
 const PAGE = 50;
 const LOOK_AGAIN_MS = 1500;
@@ -19,17 +20,20 @@ export async function showPage(main) {
   const sessions = new Map();
   let cursor = null;
   let states = new Map();
+  const first = fetchPage();
+  first.catch(() => {}); // Whoever awaits it below tells what went wrong.
+  const { may_upload: mayUpload } = await whoLooks();
 
   replace(main,
     element("div", { class: "page-head" }, heading("Sessions")),
-    uploadPanel(refresh),
+    mayUpload ? uploadPanel(refresh) : null,
     element("section", { class: "card", "aria-labelledby": "list-title" }, [
       element("div", { class: "card-head" }, [element("h2", { id: "list-title" }, "Recordings"), filters(wanted)]),
       list,
       more,
     ]));
 
-  const page = await fetchPage();
+  const page = await first;
   cursor = page.next_cursor;
   show();
   watch();
@@ -67,7 +71,7 @@ export async function showPage(main) {
     tellChanges(rows);
     list.setAttribute("aria-busy", "false");
     more.hidden = cursor === null;
-    keepingFocus(list, () => replace(list, rows.length > 0 ? sessionsTable(rows) : empty(wanted)));
+    keepingFocus(list, () => replace(list, rows.length > 0 ? sessionsTable(rows) : empty(wanted, mayUpload)));
   }
 
   function tellChanges(rows) {
@@ -108,7 +112,7 @@ function filters(wanted) {
   ]);
 }
 
-function empty(wanted) {
+function empty(wanted, mayUpload) {
   if (wanted.patient_code || wanted.state) {
     return element("div", { class: "empty" }, [
       element("p", { class: "empty-title" }, "No session is like that"),
@@ -117,7 +121,9 @@ function empty(wanted) {
   }
   return element("div", { class: "empty" }, [
     element("p", { class: "empty-title" }, "No sessions yet"),
-    element("p", {}, "Drop a C3D recording into the field above, or choose a file there. It is analysed at once, and its session appears here."),
+    element("p", {}, mayUpload
+      ? "Drop a C3D recording into the field above, or choose a file there. It is analysed at once, and its session appears here."
+      : "Therapists and administrators add recordings; their sessions appear here."),
   ]);
 }
 
