@@ -1,6 +1,6 @@
 // One session: what became of its recording, its signals, and what the analysis found.
 
-import { ProblemError } from "./api.js";
+import { ended, ProblemError, withoutName } from "./api.js";
 import { announce, element, facts, heading, replace } from "./dom.js";
 import { eraseButton } from "./erase_button.js";
 import { firstRequests } from "./first_requests.js";
@@ -55,7 +55,7 @@ async function unfinished(main, session, { may_erase: mayErase }) {
     replace(place, stateBadge(now));
     bar.value = now.progress;
     bar.hidden = isDone(now.state);
-    said.textContent = now.failure === null ? stateMeaning(now.state) : `It could not be analysed: ${now.failure}`;
+    said.textContent = now.failure === null ? stateMeaning(now.state) : `It could not be analysed: ${ended(withoutName(now.failure, session.file_name))}`;
   }
 }
 

@@ -1,6 +1,6 @@
 // All sessions, newest first, with their states as they change; and the place where recordings are dropped.
 
-import { askJson, sessionsUrl } from "./api.js";
+import { askJson, sessionsUrl, withoutName } from "./api.js";
 import { announce, element, heading, replace, table } from "./dom.js";
 import { isDone } from "./follow.js";
 import { duration, localMoment, moment, NOTHING, percent, plural } from "./format.js";
@@ -135,7 +135,7 @@ function sessionsTable(rows) {
     ]) },
     { head: "Patient", cell: ({ patient_code: code }) =>
       (code === null ? NOTHING : element("a", { href: `/patients/${encodeURIComponent(code)}` }, code)) },
-    { head: "State", cell: (session) => [stateBadge(session), session.failure === null ? null : element("span", { class: "under" }, session.failure)] },
+    { head: "State", cell: (session) => [stateBadge(session), session.failure === null ? null : element("span", { class: "under" }, withoutName(session.failure, session.file_name))] },
     { head: "Length", number: true, cell: ({ analytics }) => duration(analytics?.duration_s) },
     { head: "Good contractions", number: true, cell: ({ analytics }) => goodOfAll(analytics) },
     { head: "Compliance", note: "mean over channels", number: true, cell: ({ analytics }) => [
