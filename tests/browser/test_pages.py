@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -244,6 +245,30 @@ async def test_what_does_not_exist_is_told_in_a_sentence(visit: Watched) -> None
 async def test_a_list_without_sessions_says_what_to_do(visit: Watched) -> None:
     page = await visit.open("/?patient=P998")
     await expect(page.get_by_text("No session is like that")).to_be_visible()
+    await expect(page.get_by_text("Codes differ by upper and lower case, too.")).to_be_visible()
+
+
+@pytest.mark.parametrize("context", [("phone", "light")], indirect=True, ids=["phone"])
+async def test_a_code_in_another_case_finds_nothing_and_is_offered_as_it_is_written(visit: Watched, session: str) -> None:
+    page = await visit.open(f"/?patient=%20{PATIENT.lower()}")
+    await expect(page.get_by_text("No session is like that")).to_be_visible()
+    await visit.picture("sessions-another-case-phone-light")
+    await page.get_by_role("link", name=PATIENT, exact=True).click()
+    await page.wait_for_url(f"**/?patient={PATIENT}*")
+    await expect(page.locator(f'a[href="/sessions/{session}"]')).to_be_visible()
+
+
+async def test_the_list_shows_by_what_it_is_sorted(visit: Watched, dashboard: Dashboard, tmp_path: Path, session: str) -> None:
+    older = synthetic(tmp_path, 77, duration_s=5.0, recorded_at=datetime(2026, 1, 5, 9, 0))  # noqa: DTZ001
+    last = await dashboard.analysed(older, PATIENT, "recorded first.c3d")
+    page = await visit.open(f"/?patient={PATIENT}")
+    await expect(page.get_by_text("Last arrived first", exact=True)).to_be_visible()
+    assert await page.locator("tbody tr").count() == await page.get_by_text(re.compile("^Arrived [0-9]")).count() == 3
+    links = page.locator("tbody a[href^='/sessions/']")
+    await expect(links.first).to_have_attribute("href", f"/sessions/{last}")
+    await expect(page.locator(f'a[href="/sessions/{session}"]')).to_be_visible()
+    await page.goto(f"{visit.address}/sessions/{last}")
+    await erase(page)
 
 
 async def test_a_session_that_is_being_processed_shows_its_plots_by_itself_when_it_is_done(
