@@ -230,6 +230,55 @@ async def test_the_cache_page_shows_tiers_hit_rate_latency_staleness_and_breaker
     assert await distinct_colours(page.locator(".plot").first) > 2
 
 
+async def test_a_service_that_is_gone_is_named_and_nothing_is_called_healthy(visit: Watched, session: str) -> None:
+    page = await visit.open(f"/sessions/{session}", drawn=True)
+    await page.context.set_offline(True)
+    await page.get_by_role("button", name="Zoom in").click()
+    await expect(page.get_by_text("Finer signals could not be loaded")).to_contain_text("Look whether the service runs")
+    await page.context.set_offline(False)
+    page = await visit.open("/cache", drawn=True)
+    parts = page.get_by_label("Parts of the system")
+    await expect(parts.get_by_text("Healthy").first).to_be_visible()
+    await page.context.set_offline(True)
+    await expect(page.get_by_text("The service does not answer").first).to_be_visible()
+    await expect(parts.get_by_text("Not known")).to_have_count(await parts.locator(".tile").count())
+    assert await parts.locator(".tile-good").count() == 0
+    await visit.picture("cache-gone-desktop-light")
+    await page.context.set_offline(False)
+    await expect(parts.get_by_text("Not known")).to_have_count(0)
+    visit.missteps[:] = [each for each in visit.missteps if "ERR_INTERNET_DISCONNECTED" not in each]
+
+
+async def test_plots_are_no_tab_stops_of_their_own_beside_their_named_groups(visit: Watched, session: str) -> None:
+    page = await visit.open(f"/sessions/{session}", drawn=True)
+    await page.get_by_role("checkbox", name="Contractions").uncheck()  # They are drawn anew.
+    await eventually(lambda: tab_stops(page), lambda now: now == [])
+    for path in ("/cache", f"/patients/{PATIENT}"):
+        page = await visit.open(path, drawn=True)
+        await eventually(lambda: tab_stops(page), lambda now: now == [])
+
+
+async def tab_stops(page: Page) -> list[str] | None:
+    """What within the plots has the focus on the way of the Tab key; None: nothing is drawn."""
+    found: list[str] | None = await page.evaluate(
+        """() => {
+          const inside = (root) => [...root.querySelectorAll("*")].flatMap((one) => [one, ...(one.shadowRoot ? inside(one.shadowRoot) : [])]);
+          const all = [...document.querySelectorAll(".plot")].flatMap(inside);
+          return all.some((one) => one.matches(".bk-events")) ? all.filter(({tabIndex}) => tabIndex >= 0).map(({className}) => className) : null;
+        }"""
+    )
+    return found
+
+
+async def test_an_estimated_mvc_says_how_a_measured_one_is_given_and_leads_there(visit: Watched, session: str) -> None:
+    page = await visit.open(f"/sessions/{session}", drawn=True)
+    hint = page.get_by_text("upload this recording again")
+    await expect(hint).to_be_visible()
+    await hint.scroll_into_view_if_needed()
+    await hint.get_by_role("link", name="Measured MVC").click()
+    await expect(page.get_by_label("Measured MVC")).to_be_focused()
+
+
 async def test_what_does_not_exist_is_told_in_a_sentence(visit: Watched) -> None:
     page = await visit.open(f"/sessions/{uuid4()}")
     await expect(page.get_by_role("heading", level=1)).to_have_text("There is no such session")

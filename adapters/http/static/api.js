@@ -33,7 +33,7 @@ export async function ask(path, { method = "GET", headers = {}, signal } = {}) {
     if (error.name === "AbortError") {
       throw error;
     }
-    throw new ProblemError(0, "The service does not answer", "Look whether it runs and whether this machine is connected, and load the page again.");
+    throw new ProblemError(0, "The service does not answer", "Look whether the service runs and whether this machine is connected, and load the page again.");
   }
   if (!response.ok) {
     throw await problemOf(response);

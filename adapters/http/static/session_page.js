@@ -59,7 +59,7 @@ async function unfinished(main, session, { may_erase: mayErase }) {
   }
 }
 
-async function finished(main, session, analytics, signals, { may_erase: mayErase }) {
+async function finished(main, session, analytics, signals, { may_erase: mayErase, may_upload: mayUpload }) {
   const { channels, recording, parameters } = analytics;
   const largest = Math.max(0, ...channels.map(({ envelope, contractions }) => Math.max(envelope.max ?? 0, contractions.max_amplitude ?? 0)));
   const scale = amplitudes(largest, recording.amplitude_unit);
@@ -70,6 +70,7 @@ async function finished(main, session, analytics, signals, { may_erase: mayErase
   replace(main,
     pageHead(session, stateBadge(session)),
     overviewCard(session, analytics),
+    mayUpload ? measuredHint(channels) : null,
     problemsCard(channels),
     plotted);
   // The plots go first if their signals are there already; if not, the tables fill the time.
@@ -146,6 +147,13 @@ function overviewCard(session, { channels, recording, summary }) {
   ];
   return element("section", { class: "tiles", "aria-label": "In brief" }, tiles.map(([name, value, note]) =>
     element("div", { class: "tile" }, [element("p", { class: "tile-name" }, name), element("p", { class: "tile-value" }, value), element("p", { class: "tile-note" }, note)])));
+}
+
+function measuredHint(channels) {
+  return channels.every(({ mvc }) => mvc.source !== "estimated") ? null : element("p", { class: "hint" }, [
+    "Was the maximum voluntary contraction (MVC) measured? Then upload this recording again, with its value under ",
+    element("a", { href: "/#upload-mvc" }, "Measured MVC"), "; it is analysed anew with that.",
+  ]);
 }
 
 function problemsCard(channels) {

@@ -33,6 +33,10 @@ export async function showPage(main) {
       more,
     ]));
 
+  if (window.location.hash === "#upload-mvc") { // Which was not there yet when the browser looked for it.
+    document.getElementById("upload-mvc")?.focus();
+  }
+
   const page = await first;
   cursor = page.next_cursor;
   const meant = page.sessions.length === 0 ? await inAnotherCase(wanted) : [];
