@@ -64,6 +64,4 @@ class EdgePolicy:
         return self._bounds(self.recording_bytes_max + OVERHEAD_BYTES_MAX, total_s=1800.0, too_large=too_large)
 
     def _bounds(self, bytes_max: int, *, total_s: float, too_large: str | None = None) -> BodyBounds:
-        return BodyBounds(
-            bytes_max, idle_s_max=self.body_idle_s_max, total_s_max=max(total_s, self.body_idle_s_max), too_large=too_large
-        )
+        return BodyBounds(bytes_max, idle_s_max=self.body_idle_s_max, total_s_max=max(total_s, self.body_idle_s_max), too_large=too_large)

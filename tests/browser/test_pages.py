@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -252,19 +253,21 @@ async def test_a_service_that_is_gone_is_named_and_nothing_is_called_healthy(vis
 async def test_plots_are_no_tab_stops_of_their_own_beside_their_named_groups(visit: Watched, session: str) -> None:
     page = await visit.open(f"/sessions/{session}", drawn=True)
     await page.get_by_role("checkbox", name="Contractions").uncheck()  # They are drawn anew.
-    await eventually(lambda: tab_stops(page), lambda now: now == [])
+    await eventually(partial(tab_stops, page), lambda now: now == [])
     for path in ("/cache", f"/patients/{PATIENT}"):
-        page = await visit.open(path, drawn=True)
-        await eventually(lambda: tab_stops(page), lambda now: now == [])
+        await visit.open(path, drawn=True)
+        await eventually(partial(tab_stops, page), lambda now: now == [])
 
 
 async def tab_stops(page: Page) -> list[str] | None:
     """What within the plots has the focus on the way of the Tab key; None: nothing is drawn."""
     found: list[str] | None = await page.evaluate(
         """() => {
-          const inside = (root) => [...root.querySelectorAll("*")].flatMap((one) => [one, ...(one.shadowRoot ? inside(one.shadowRoot) : [])]);
+          const inside = (root) => [...root.querySelectorAll("*")].flatMap((one) =>
+            [one, ...(one.shadowRoot ? inside(one.shadowRoot) : [])]);
           const all = [...document.querySelectorAll(".plot")].flatMap(inside);
-          return all.some((one) => one.matches(".bk-events")) ? all.filter(({tabIndex}) => tabIndex >= 0).map(({className}) => className) : null;
+          const stops = all.filter(({tabIndex}) => tabIndex >= 0).map(({className}) => className);
+          return all.some((one) => one.matches(".bk-events")) ? stops : null;
         }"""
     )
     return found
