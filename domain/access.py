@@ -39,6 +39,11 @@ class Viewer:
         return self.role is Role.THERAPIST
 
     @property
+    def may_upload(self) -> bool:
+        """Whether recordings may be uploaded."""
+        return self.role is not Role.RESEARCHER
+
+    @property
     def may_erase(self) -> bool:
         """Whether sessions that may be seen may be erased."""
         return self.role is not Role.RESEARCHER

@@ -60,7 +60,7 @@ class RecordingTooLarge(EmgSessionsError):
         self.bytes_max = bytes_max
 
     def __str__(self) -> str:
-        return f"a recording may have {self.bytes_max} bytes at most (RECORDING_MEGABYTES_MAX)"
+        return f"a recording may have {self.bytes_max / 1e6:g} MB at most (RECORDING_MEGABYTES_MAX)"
 
 
 class RecordingNotFound(EmgSessionsError):

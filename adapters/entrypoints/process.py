@@ -118,7 +118,7 @@ def _table(paths: Sequence[Path], outcomes: Sequence[Outcome]) -> Table:
     # Narrow enough for 80 columns: the session's id stands below the file's name.
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False)
     table.add_column("recording\nsession", overflow="fold", min_width=38)
-    for heading in ("seconds", "good of\nall", "compliance"):
+    for heading in ("seconds", "good of\nall", "compliance,\nmean over\nchannels"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for path, outcome in zip(paths, outcomes, strict=True):

@@ -42,7 +42,7 @@ async def command(app: Container, _: Settings, *, session_id: str, as_json: bool
     for channel in analytics.channels:
         for problem in channel.problems:
             out.print(f"[yellow]{escape(channel.name)}:[/] {escape(problem)}", soft_wrap=True)
-    out.print(f"overall compliance {percent(analytics.summary.overall_compliance)}")
+    out.print(f"overall compliance {percent(analytics.summary.overall_compliance)} (mean over channels)")
     if any_estimated(analytics):
         out.print(f"[dim]{ESTIMATED_NOTE}[/]")
     out.print(line)

@@ -16,7 +16,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters.http import analytics, batch, dashboard, events, health, patients, sessions, signals, uploads, webhooks
+from adapters.http import analytics, batch, dashboard, events, health, patients, sessions, signals, uploads, viewer, webhooks
 from adapters.http.access import Authentication, LoopbackOnly, comes_from_elsewhere
 from adapters.http.analytics import AnalyticsAnswers, AnalyticsFastPath
 from adapters.http.bodies import BodyLimits, BodyRefused, answer_refused
@@ -43,6 +43,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     patients.router,
     signals.router,
     uploads.router,
+    viewer.router,
     webhooks.router,
     health.router,
     dashboard.router,

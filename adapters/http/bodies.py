@@ -26,11 +26,15 @@ TOO_SLOW: Final = Kind("body-too-slow", 408, "The body did not arrive in time")
 
 @dataclass(frozen=True, slots=True)
 class BodyBounds:
-    """How much a body may have, how long it may go without a byte, and how long it may take in all."""
+    """How much a body may have, how long it may go without a byte, and how long it may take in all.
+
+    `too_large` is what a client is told whose body has more; None: how many bytes it may have.
+    """
 
     bytes_max: int
     idle_s_max: float = 10.0
     total_s_max: float = 30.0
+    too_large: str | None = None
 
     def __post_init__(self) -> None:
         if not (self.bytes_max > 0 and 0 < self.idle_s_max <= self.total_s_max):
@@ -132,7 +136,7 @@ class _Body:
         return message
 
     def _too_large(self) -> BodyRefused:
-        return BodyRefused(TOO_LARGE, f"the body may have {self._bounds.bytes_max} bytes at most")
+        return BodyRefused(TOO_LARGE, self._bounds.too_large or f"the body may have {self._bounds.bytes_max} bytes at most")
 
 
 def _told_length(scope: Scope) -> int | None:

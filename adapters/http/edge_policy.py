@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from adapters.http.bodies import BodyBounds
 from adapters.http.storage_events import Recordings
 from adapters.http.upload_form import OVERHEAD_BYTES_MAX
-from domain.errors import InvalidSettings
+from domain.errors import InvalidSettings, RecordingTooLarge
 
 _KIB = 1024
 
@@ -60,7 +60,8 @@ class EdgePolicy:
     @property
     def upload_bodies(self) -> BodyBounds:
         """For uploads."""
-        return self._bounds(self.recording_bytes_max + OVERHEAD_BYTES_MAX, total_s=1800.0)
+        too_large = str(RecordingTooLarge(self.recording_bytes_max))  # Nearly all of such a body is the file.
+        return self._bounds(self.recording_bytes_max + OVERHEAD_BYTES_MAX, total_s=1800.0, too_large=too_large)
 
-    def _bounds(self, bytes_max: int, *, total_s: float) -> BodyBounds:
-        return BodyBounds(bytes_max, idle_s_max=self.body_idle_s_max, total_s_max=max(total_s, self.body_idle_s_max))
+    def _bounds(self, bytes_max: int, *, total_s: float, too_large: str | None = None) -> BodyBounds:
+        return BodyBounds(bytes_max, idle_s_max=self.body_idle_s_max, total_s_max=max(total_s, self.body_idle_s_max), too_large=too_large)

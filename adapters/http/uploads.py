@@ -14,7 +14,7 @@ from adapters.http.needs import HttpNeeds, needed
 from adapters.http.problems import Kind, Problem, problem_of
 from adapters.http.schemas import problems
 from adapters.http.upload_form import MalformedForm, NotAForm, UploadForm
-from domain.access import Role, Viewer
+from domain.access import Viewer
 from domain.errors import InvalidMvc, InvalidPatientCode, OtherPatient
 from domain.mvc import TEXT_LENGTH_MAX, GivenMvc, parse_mvc
 from domain.patient import PATIENT_CODE, parse_patient_code
@@ -30,7 +30,7 @@ TOO_MANY_UPLOADS: Final = Kind("too-many-uploads", 429, "Too many uploads")
 OTHERS_RECORDING: Final = Kind("recording-known", 409, "The recording is known, and its session may not be seen")
 
 _OTHERS_PATIENT: Final = "this patient is not assigned to you"  # Also said of one who is nobody's and has sessions.
-_MAY_UPLOAD: Final = (Role.THERAPIST, Role.ADMIN)
+
 
 _FORM: Final[dict[str, Any]] = {
     "requestBody": {
@@ -80,7 +80,7 @@ class RecordingTaken(BaseModel):
 
 
 async def _uploader(viewer: Viewing, response: Response, limit: Annotated[RateLimit, needed(HttpNeeds.upload_limit)]) -> Viewer:
-    if viewer.role not in _MAY_UPLOAD:
+    if not viewer.may_upload:
         raise forbidden("recordings are uploaded by therapists and admins")
     allowance = await limit.take(viewer.subject)
     headers = _rate_limit_headers(allowance)

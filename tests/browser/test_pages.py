@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 import ezc3d
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import BrowserContext, Page, expect
 
 from adapters.c3d.synthesis import synthesise
 from tests.browser.conftest import PATIENT
-from tests.browser.dashboard import Dashboard, Watched, distinct_colours, faint_texts, overflow_px, synthetic
+from tests.browser.dashboard import Dashboard, Watched, distinct_colours, faint_texts, overflow_px, served, synthetic
 from tests.patience import eventually
 
 EVERYWHERE = [("phone", "light"), ("tablet", "light"), ("desktop", "dark")]
@@ -53,6 +55,15 @@ async def test_a_session_shows_signals_contractions_thresholds_and_figures(visit
     for text in ("RMS", "Median frequency (Hz)", "Time under tension", "MVC"):
         await expect(metrics.get_by_text(text, exact=False).first).to_be_visible()
     await expect(metrics.get_by_text("estimated from this recording").first).to_be_visible()
+
+
+async def test_compliance_says_that_it_is_a_mean_over_channels_beside_an_estimated_mvc_too(visit: Watched, session: str) -> None:
+    page = await visit.open(f"/sessions/{session}")
+    tile = page.locator(".tile").filter(has_text="Compliance")
+    await expect(tile).to_contain_text("mean over channels")
+    await expect(tile).to_contain_text("MVC estimated")
+    page = await visit.open("/")
+    await expect(page.get_by_role("columnheader", name="Compliance")).to_contain_text("mean over channels")
 
 
 async def test_zooming_fetches_a_finer_window_just_in_time_and_none_is_large(visit: Watched, session: str) -> None:
@@ -220,6 +231,57 @@ async def test_the_cache_page_shows_tiers_hit_rate_latency_staleness_and_breaker
     assert await distinct_colours(page.locator(".plot").first) > 2
 
 
+async def test_a_service_that_is_gone_is_named_and_nothing_is_called_healthy(visit: Watched, session: str) -> None:
+    page = await visit.open(f"/sessions/{session}", drawn=True)
+    await page.context.set_offline(True)
+    await page.get_by_role("button", name="Zoom in").click()
+    await expect(page.get_by_text("Finer signals could not be loaded")).to_contain_text("Look whether the service runs")
+    await page.context.set_offline(False)
+    page = await visit.open("/cache", drawn=True)
+    parts = page.get_by_label("Parts of the system")
+    await expect(parts.get_by_text("Healthy").first).to_be_visible()
+    await page.context.set_offline(True)
+    await expect(page.get_by_text("The service does not answer").first).to_be_visible()
+    await expect(parts.get_by_text("Not known")).to_have_count(await parts.locator(".tile").count())
+    assert await parts.locator(".tile-good").count() == 0
+    await visit.picture("cache-gone-desktop-light")
+    await page.context.set_offline(False)
+    await expect(parts.get_by_text("Not known")).to_have_count(0)
+    visit.missteps[:] = [each for each in visit.missteps if "ERR_INTERNET_DISCONNECTED" not in each]
+
+
+async def test_plots_are_no_tab_stops_of_their_own_beside_their_named_groups(visit: Watched, session: str) -> None:
+    page = await visit.open(f"/sessions/{session}", drawn=True)
+    await page.get_by_role("checkbox", name="Contractions").uncheck()  # They are drawn anew.
+    await eventually(partial(tab_stops, page), lambda now: now == [])
+    for path in ("/cache", f"/patients/{PATIENT}"):
+        await visit.open(path, drawn=True)
+        await eventually(partial(tab_stops, page), lambda now: now == [])
+
+
+async def tab_stops(page: Page) -> list[str] | None:
+    """What within the plots has the focus on the way of the Tab key; None: nothing is drawn."""
+    found: list[str] | None = await page.evaluate(
+        """() => {
+          const inside = (root) => [...root.querySelectorAll("*")].flatMap((one) =>
+            [one, ...(one.shadowRoot ? inside(one.shadowRoot) : [])]);
+          const all = [...document.querySelectorAll(".plot")].flatMap(inside);
+          const stops = all.filter(({tabIndex}) => tabIndex >= 0).map(({className}) => className);
+          return all.some((one) => one.matches(".bk-events")) ? stops : null;
+        }"""
+    )
+    return found
+
+
+async def test_an_estimated_mvc_says_how_a_measured_one_is_given_and_leads_there(visit: Watched, session: str) -> None:
+    page = await visit.open(f"/sessions/{session}", drawn=True)
+    hint = page.get_by_text("upload this recording again")
+    await expect(hint).to_be_visible()
+    await hint.scroll_into_view_if_needed()
+    await hint.get_by_role("link", name="Measured MVC").click()
+    await expect(page.get_by_label("Measured MVC")).to_be_focused()
+
+
 async def test_what_does_not_exist_is_told_in_a_sentence(visit: Watched) -> None:
     page = await visit.open(f"/sessions/{uuid4()}")
     await expect(page.get_by_role("heading", level=1)).to_have_text("There is no such session")
@@ -235,6 +297,30 @@ async def test_what_does_not_exist_is_told_in_a_sentence(visit: Watched) -> None
 async def test_a_list_without_sessions_says_what_to_do(visit: Watched) -> None:
     page = await visit.open("/?patient=P998")
     await expect(page.get_by_text("No session is like that")).to_be_visible()
+    await expect(page.get_by_text("Codes differ by upper and lower case, too.")).to_be_visible()
+
+
+@pytest.mark.parametrize("context", [("phone", "light")], indirect=True, ids=["phone"])
+async def test_a_code_in_another_case_finds_nothing_and_is_offered_as_it_is_written(visit: Watched, session: str) -> None:
+    page = await visit.open(f"/?patient=%20{PATIENT.lower()}")
+    await expect(page.get_by_text("No session is like that")).to_be_visible()
+    await visit.picture("sessions-another-case-phone-light")
+    await page.get_by_role("link", name=PATIENT, exact=True).click()
+    await page.wait_for_url(f"**/?patient={PATIENT}*")
+    await expect(page.locator(f'a[href="/sessions/{session}"]')).to_be_visible()
+
+
+async def test_the_list_shows_by_what_it_is_sorted(visit: Watched, dashboard: Dashboard, tmp_path: Path, session: str) -> None:
+    older = synthetic(tmp_path, 77, duration_s=5.0, recorded_at=datetime(2026, 1, 5, 9, 0))  # noqa: DTZ001
+    last = await dashboard.analysed(older, PATIENT, "recorded first.c3d")
+    page = await visit.open(f"/?patient={PATIENT}")
+    await expect(page.get_by_text("Last arrived first", exact=True)).to_be_visible()
+    assert await page.locator("tbody tr").count() == await page.get_by_text(re.compile("^Arrived [0-9]")).count() == 3
+    links = page.locator("tbody a[href^='/sessions/']")
+    await expect(links.first).to_have_attribute("href", f"/sessions/{last}")
+    await expect(page.locator(f'a[href="/sessions/{session}"]')).to_be_visible()
+    await page.goto(f"{visit.address}/sessions/{last}")
+    await erase(page)
 
 
 async def test_a_session_that_is_being_processed_shows_its_plots_by_itself_when_it_is_done(
@@ -264,14 +350,43 @@ async def test_plots_follow_the_system_from_light_to_dark(visit: Watched, sessio
     assert await distinct_colours(place) > 5
 
 
-async def test_a_session_is_erased_after_a_question(visit: Watched, dashboard: Dashboard, another: bytes) -> None:
-    session = await dashboard.analysed(another, "P102", "erasable.c3d")
-    page = await visit.open(f"/sessions/{session}", drawn=True)
+async def erase(page: Page) -> None:
+    """Erases the session that is shown, and comes to the list."""
     await page.get_by_role("button", name="Erase this session").click()
     await page.get_by_role("button", name="Erase it").click()
     await page.wait_for_url("**/")
-    await page.wait_for_selector("tbody tr")
+    await page.wait_for_selector("tbody tr, .empty")
+
+
+async def test_a_session_is_erased_after_a_question(visit: Watched, dashboard: Dashboard, another: bytes) -> None:
+    session = await dashboard.analysed(another, "P102", "erasable.c3d")
+    page = await visit.open(f"/sessions/{session}", drawn=True)
+    await erase(page)
     await expect(page.get_by_text("erasable.c3d")).to_have_count(0)
+
+
+@pytest.mark.parametrize("context", [("phone", "light")], indirect=True, ids=["phone"])
+async def test_a_session_that_failed_is_erased_like_any_other(visit: Watched, dashboard: Dashboard) -> None:
+    session = await dashboard.uploaded(b"\x02P" + bytes(3000), "P106", "failing.c3d")
+    page = await visit.open(f"/sessions/{session}")
+    await expect(page.get_by_text("It could not be analysed")).to_be_visible(timeout=60_000)
+    await visit.picture("session-failed-phone-light")
+    await erase(page)
+    await expect(page.get_by_text("failing.c3d")).to_have_count(0)
+
+
+async def test_a_session_that_waits_for_a_worker_is_erased_like_any_other(
+    context: BrowserContext, tmp_path_factory: pytest.TempPathFactory, another: bytes
+) -> None:
+    async with served(tmp_path_factory.mktemp("idle") / "data", "--no-worker") as address:
+        session = await Dashboard(address).uploaded(another, "P107", "waiting.c3d")
+        visit = Watched(await context.new_page(), address)
+        page = await visit.open(f"/sessions/{session}")
+        await expect(page.get_by_text("It waits for a worker.")).to_be_visible()
+        await erase(page)
+        await expect(page.get_by_text("No sessions yet")).to_be_visible()
+        await page.close()
+    assert visit.missteps == []
 
 
 @pytest.fixture

@@ -50,6 +50,22 @@ async def test_somebody_unknown_signs_in_and_comes_back_to_where_they_wanted_to_
     await page.wait_for_url("**/sign-in?next=*")
 
 
+async def test_a_researcher_is_offered_nothing_that_is_refused_them(keyed: Watched, session: str) -> None:
+    page = keyed.page
+    await page.goto(f"{keyed.address}/sign-in")
+    await page.get_by_label("Access token").fill(token("researcher"))
+    await page.get_by_role("button", name="Sign in").click()
+    await page.wait_for_url(f"{keyed.address}/")
+    await expect(page.get_by_role("row").filter(has_text=PATIENT).first).to_be_visible()
+    await expect(page.get_by_role("heading", name="Add recordings")).to_have_count(0)
+    await keyed.picture("sessions-researcher-desktop-light")
+    await page.goto(f"{keyed.address}/?patient=P998&state=failed")
+    await expect(page.get_by_text("No session is like that")).to_be_visible()
+    await page.goto(f"{keyed.address}/sessions/{session}")
+    await expect(page.get_by_role("heading", name="Details")).to_be_visible()
+    await expect(page.get_by_role("button", name="Erase this session")).to_have_count(0)
+
+
 async def test_a_therapist_sees_no_session_of_others_and_is_told_so_plainly(keyed: Watched, session: str) -> None:
     page = keyed.page
     await page.goto(f"{keyed.address}/sign-in?next=https://example.org/")
@@ -57,5 +73,6 @@ async def test_a_therapist_sees_no_session_of_others_and_is_told_so_plainly(keye
     await page.get_by_role("button", name="Sign in").click()
     await page.wait_for_url(f"{keyed.address}/")
     await expect(page.get_by_text("No sessions yet")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Add recordings")).to_be_visible()
     await page.goto(f"{keyed.address}/sessions/{session}")
     await expect(page.get_by_role("heading", level=1)).to_have_text("There is no such session")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import BrowserContext, Page, expect
 
-from tests.browser.dashboard import Watched, distinct_colours, synthetic
+from tests.browser.dashboard import Watched, distinct_colours, served, synthetic
 
 REAL = sorted((Path(__file__).parents[2] / ".." / "shared" / "recordings").resolve().glob("*.c3d"))
 
@@ -120,9 +121,47 @@ async def test_a_file_that_is_no_recording_says_why(visit: Watched) -> None:
     await expect(refused).not_to_contain_text("Traceback")
 
 
+@pytest.mark.parametrize("content", [b"\x02P" + bytes(2100), b"no C3D file"], ids=["by the analysis", "at once"])
+async def test_a_file_that_cannot_be_analysed_keeps_its_name_and_the_reason_does_not_repeat_it(visit: Watched, content: bytes) -> None:
+    page = await visit.open("/")
+    await page.get_by_label("Patient code").fill("P107")
+    await drop(page, "param-pointer.c3d", content)
+    refused = page.locator(".upload-row.is-refused")
+    await expect(refused.locator(".upload-name")).to_contain_text("param-pointer.c3d", timeout=60_000)
+    said = await refused.locator(".upload-said").inner_text()
+    assert "param-pointer" not in said.lower()
+    assert re.fullmatch("(Could not be analysed: the file|The recording cannot be analysed. This is no C3D file) .*[.]", said)
+
+
+async def test_a_file_that_is_too_large_is_refused_with_how_large_it_may_be(
+    context: BrowserContext, tmp_path_factory: pytest.TempPathFactory, recording: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("small") / "data"
+    async with served(folder, "--no-worker", RECORDING_MEGABYTES_MAX="0.02") as address:
+        visit = Watched(await context.new_page(), address)
+        page = await visit.open("/")
+        for size in (50_000, 200_000):  # The second is more than the whole body may have.
+            await drop(page, f"{size}.c3d", (recording + bytes(size))[:size])
+            row = page.locator(".upload-row.is-refused").filter(has_text=f"{size}.c3d")
+            await expect(row.locator(".upload-said")).to_have_text("The file is too large. A recording may have 0.02 MB at most.")
+        await visit.picture("upload-refused-desktop-light")
+        await page.close()
+    assert visit.missteps == []
+
+
+@pytest.mark.parametrize("context", [("phone", "light")], indirect=True, ids=["phone"])
 async def test_a_patient_code_with_a_wrong_form_sends_nothing(visit: Watched, recording: bytes) -> None:
     page = await visit.open("/")
     await page.get_by_label("Patient code").fill("Ms. Jane Doe")
     await drop(page, "a.c3d", recording)
     await expect(page.locator("#announcements")).to_contain_text("Nothing was uploaded")
     await expect(page.locator(".upload-row")).to_have_count(0)
+    code = page.get_by_label("Patient code")
+    await expect(code).to_be_focused()
+    await expect(code).to_have_accessible_description(re.compile("letters from A to Z, digits, dots, hyphens and underscores"))
+    await expect(page.locator(".field-problem").filter(has_text="letters from A to Z")).to_be_visible()
+    await visit.picture("upload-wrong-code")
+    await code.fill("P108 ")
+    await expect(page.locator(".field-problem").filter(has_text="letters from A to Z")).to_be_hidden()
+    await drop(page, "notes.txt", recording)
+    await expect(page.locator(".upload-row")).to_have_count(1)

@@ -58,10 +58,12 @@ def test_a_folder_is_processed_and_each_session_is_shown_from_the_cache(command:
     ids = session_ids(processed.out)
     assert len(ids) == 2
     assert processed.out.count("analysed") == 2
+    assert re.search(r"compliance,.*mean over.*channels", processed.out, re.DOTALL), "it is not the good of all"
     shown = command("show", ids[0])
     assert shown.code == OK
     assert "session 1.c3d" in shown.out
     assert re.search(r"answered by redis in [\d.]+ ms, version 1", shown.out)
+    assert re.search(r"overall compliance .*mean over channels", shown.out)
     assert "estimated" in shown.out
 
 

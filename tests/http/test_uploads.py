@@ -118,8 +118,12 @@ async def test_a_recording_that_is_too_large_is_refused_and_leaves_nothing(
 
     async with served(settings_for(cache="none", recording_megabytes_max=0.02)) as service:
         headers = FORM | bearer("admin")
-        assert problem_of(await service.upload(recording[:50_000], patient="P1"), 413) == "recording-too-large"
-        assert problem_of(await service.upload(recording + b"0" * 200_000), 413) == "body-too-large"
+        too_large = await service.upload(recording[:50_000], patient="P1")
+        assert problem_of(too_large, 413) == "recording-too-large"
+        assert too_large.json()["detail"] == "a recording may have 0.02 MB at most (RECORDING_MEGABYTES_MAX)"
+        much_too_large = await service.upload(recording + b"0" * 200_000)
+        assert problem_of(much_too_large, 413) == "body-too-large"
+        assert much_too_large.json()["detail"] == too_large.json()["detail"]
         assert problem_of(await service.client.post(RECORDINGS, content=endless(), headers=headers), 413)
         await nothing_is_left(service, tmp_path / "recordings")
 

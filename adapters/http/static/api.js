@@ -3,6 +3,8 @@
 import { authorization, hasToken } from "./token.js";
 
 const API = "/api/v1";
+const SETTINGS = / \([A-Z]+(?:_[A-Z]+)+(?:, [A-Z_]+)*\)/g;
+const TITLES = { 413: "The file is too large" }; // Of the few whose own are for programmers.
 
 export class ProblemError extends Error {
   constructor(status, title, detail) {
@@ -12,8 +14,14 @@ export class ProblemError extends Error {
     this.detail = detail;
   }
 
+  // The same problem where the file's name stands already.
+  about(fileName) {
+    return new ProblemError(this.status, this.title, this.detail && withoutName(this.detail, fileName));
+  }
+
+  // Settings, which a problem names for operators, are left out.
   get sentence() {
-    return sentence(this.detail ?? this.title);
+    return sentence((this.detail ?? this.title).replace(SETTINGS, ""));
   }
 }
 
@@ -25,7 +33,7 @@ export async function ask(path, { method = "GET", headers = {}, signal } = {}) {
     if (error.name === "AbortError") {
       throw error;
     }
-    throw new ProblemError(0, "The service does not answer", "Look whether it runs and whether this machine is connected, and load the page again.");
+    throw new ProblemError(0, "The service does not answer", "Look whether the service runs and whether this machine is connected, and load the page again.");
   }
   if (!response.ok) {
     throw await problemOf(response);
@@ -53,7 +61,7 @@ export function problemFrom(status, text) {
   }
   const wrong = (document.errors ?? []).map(({ name, detail }) => `${name}: ${detail}`).join("; ");
   const explained = EXPLAINED[status] ?? null;
-  return new ProblemError(status, document.title ?? `The service answered with status ${status}`, wrong || document.detail || explained);
+  return new ProblemError(status, TITLES[status] ?? document.title ?? `The service answered with status ${status}`, wrong || document.detail || explained);
 }
 
 const EXPLAINED = {
@@ -70,8 +78,16 @@ function askToSignIn() {
 }
 
 export function sentence(text) {
-  const whole = text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.!?]$/.test(whole) ? whole : `${whole}.`;
+  return ended(text.charAt(0).toUpperCase() + text.slice(1));
+}
+
+export function ended(text) {
+  return /[.!?]$/.test(text) ? text : `${text}.`;
+}
+
+// Reasons begin with the file that they are of, for logs and lists. Where its name stands already, it is not said again.
+export function withoutName(reason, fileName) {
+  return reason.startsWith(`${fileName}: `) ? reason.slice(fileName.length + 2) : reason;
 }
 
 export const sessionUrl = (id) => `${API}/sessions/${encodeURIComponent(id)}`;
@@ -79,4 +95,5 @@ export const sessionsUrl = (query) => `${API}/sessions?${new URLSearchParams(que
 export const signalsUrl = (id, query) => `${sessionUrl(id)}/signals/all?${new URLSearchParams(query)}`;
 export const patientsUrl = (query) => `${API}/patients?${new URLSearchParams(query)}`;
 export const trendsUrl = (code, query) => `${API}/patients/${encodeURIComponent(code)}/trends?${new URLSearchParams(query)}`;
+export const VIEWER = `${API}/viewer`;
 export const RECORDINGS = `${API}/recordings`;

@@ -51,5 +51,18 @@ export class Shown {
     figures.forEach((made) => this.#page.add_root(made));
     elements.forEach((target) => target.replaceChildren());
     await Bokeh.embed.add_document_standalone(this.#page, elements[0], elements);
+    elements.forEach(leaveOutOfTabOrder);
+  }
+}
+
+// Bokeh makes of each plot a stop of the Tab key that has no name and answers no key. What can be done by keyboard is the figure's around it.
+function leaveOutOfTabOrder(root) {
+  for (const inner of root.querySelectorAll("*")) {
+    if (inner.tabIndex >= 0) {
+      inner.tabIndex = -1;
+    }
+    if (inner.shadowRoot) {
+      leaveOutOfTabOrder(inner.shadowRoot);
+    }
   }
 }

@@ -12,6 +12,7 @@ const STATUS = {
   healthy: { sign: "✓", word: "Healthy", kind: "good" },
   degraded: { sign: "!", word: "Degraded", kind: "warn" },
   unhealthy: { sign: "✕", word: "Not answering", kind: "bad" },
+  unknown: { sign: "?", word: "Not known", kind: "unknown" },
 };
 const TIERS = [
   ["near_hits", "Process memory", "answered from copies that this process keeps for a moment"],
@@ -36,15 +37,17 @@ export async function showPage(main) {
     element("p", { class: "under" }, "This server process, since it began. Looked at every two seconds."),
   ]), body);
   let status = null;
+  let last = null;
   for (;;) {
     const health = await askJson("/health").catch((problem) => ({ problem }));
     if (health.problem && status === null) {
       throw health.problem;
     }
-    if (health.problem) {
-      announce(health.problem.title);
-      body.querySelector(".answering")?.replaceChildren(element("p", { class: "notice", role: "alert" }, `${health.problem.title}. The figures below are those of the last answer.`));
-    } else {
+    if (health.problem && status !== "unknown") {
+      status = "unknown";
+      body.querySelector(".answering").replaceChildren(element("p", { class: "notice", role: "alert" }, `${health.problem.title}. The figures below are those of the last answer.`));
+      body.querySelector(".tiles").replaceWith(partsCard(unknown(last)));
+    } else if (!health.problem) {
       tell(health);
     }
     await new Promise((resolve) => { window.setTimeout(resolve, LOOK_MS); });
@@ -55,6 +58,7 @@ export async function showPage(main) {
 
   function tell({ status: whole, parts }) {
     const cache = parts.cache;
+    last = parts;
     if (status !== whole) {
       announce(`The system is ${whole}`);
       status = whole;
@@ -65,6 +69,12 @@ export async function showPage(main) {
     charts.show(cache?.facts.staleness_bound_s ?? null);
     main.dataset.drawn = "true";
   }
+}
+
+// The parts while nobody answers for them.
+function unknown(parts) {
+  return Object.fromEntries(Object.entries(parts).map(([name, { status, facts: told }]) =>
+    [name, { status: "unknown", since: null, reason: `${STATUS[status].word} at the last answer`, facts: told }]));
 }
 
 function partsCard(parts) {

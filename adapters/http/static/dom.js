@@ -43,16 +43,16 @@ export function facts(pairs) {
     element("div", {}, [element("dt", {}, name), element("dd", {}, value)])));
 }
 
-// A table: columns are {head, cell(row), number}; on a phone each row is a card, and each cell says its head.
+// A table: columns are {head, note, cell(row), number}, the note being what the head alone does not say; on a phone each row is a card, and each cell says its head.
 export function table(caption, columns, rows, { rowHeader = 0, captionHidden = false } = {}) {
-  const head = element("tr", {}, columns.map(({ head: text, number, headHidden }) =>
+  const head = element("tr", {}, columns.map(({ head: text, note, number, headHidden }) =>
     element("th", { scope: "col", class: number ? "number" : null },
-      headHidden ? element("span", { class: "visually-hidden" }, text) : text)));
-  const body = rows.map((row) => element("tr", {}, columns.map(({ head: text, cell, number, headHidden }, place) =>
+      headHidden ? element("span", { class: "visually-hidden" }, text) : [text, note ? element("span", { class: "under" }, note) : null])));
+  const body = rows.map((row) => element("tr", {}, columns.map(({ head: text, note, cell, number, headHidden }, place) =>
     element(place === rowHeader ? "th" : "td", {
       scope: place === rowHeader ? "row" : null,
       class: number ? "number" : null,
-      "data-head": headHidden ? null : text,
+      "data-head": headHidden ? null : note ? `${text}, ${note}` : text,
     }, cell(row)))));
   return element("table", {}, [
     element("caption", { class: captionHidden ? "visually-hidden" : null }, caption),

@@ -3,15 +3,17 @@
 
 import { askJson, sessionUrl } from "./api.js";
 import { fetchWindow } from "./signal_window.js";
+import { whoLooks } from "./viewer.js";
 
 const PAGE = /^\/sessions\/([^/]+)$/;
 
-// All three at once: a completed session, which is nearly every one, is on the screen after one round trip.
+// All at once: a completed session, which is nearly every one, is on the screen after one round trip.
 function askFor(id) {
   return {
     session: settled(askJson(sessionUrl(id))),
     analytics: settled(askJson(`${sessionUrl(id)}/analytics`)),
     signals: settled(fetchWindow(id, ["raw", "envelope"])),
+    viewer: whoLooks(),
   };
 }
 

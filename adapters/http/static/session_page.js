@@ -1,7 +1,8 @@
 // One session: what became of its recording, its signals, and what the analysis found.
 
-import { ask, ProblemError, sessionUrl } from "./api.js";
+import { ended, ProblemError, withoutName } from "./api.js";
 import { announce, element, facts, heading, replace } from "./dom.js";
+import { eraseButton } from "./erase_button.js";
 import { firstRequests } from "./first_requests.js";
 import { follow, isDone } from "./follow.js";
 import { amplitudes, bytes, duration, localMoment, moment, number, percent } from "./format.js";
@@ -14,7 +15,7 @@ import { View } from "./view.js";
 const FIRST = { raw: true, envelope: true, activated: false, contractions: true };
 
 export async function showPage(main, id) {
-  const { session: asked, analytics, signals } = firstRequests(id);
+  const { session: asked, analytics, signals, viewer } = firstRequests(id);
   const { value: session, problem } = await asked;
   if (problem) {
     throw problem;
@@ -24,22 +25,22 @@ export async function showPage(main, id) {
     return;
   }
   if (session.state !== "completed") {
-    await unfinished(main, session);
+    await unfinished(main, session, await viewer);
     return;
   }
   const found = await analytics;
   if (found.problem) {
     throw found.problem;
   }
-  await finished(main, session, found.value, signals);
+  await finished(main, session, found.value, signals, await viewer);
 }
 
-async function unfinished(main, session) {
+async function unfinished(main, session, { may_erase: mayErase }) {
   const place = element("div", { class: "state-place" });
   const bar = element("progress", { max: "1", value: session.progress, "aria-label": "Progress of the analysis" });
   const said = element("p", {});
   replace(main, pageHead(session, place), element("section", { class: "card", "aria-labelledby": "progress-title" }, [
-    element("h2", { id: "progress-title" }, "Processing"), bar, said,
+    element("h2", { id: "progress-title" }, "Processing"), bar, said, mayErase ? eraseButton(session) : null,
   ]));
   tell(session);
   if (!isDone(session.state)) {
@@ -54,11 +55,11 @@ async function unfinished(main, session) {
     replace(place, stateBadge(now));
     bar.value = now.progress;
     bar.hidden = isDone(now.state);
-    said.textContent = now.failure === null ? stateMeaning(now.state) : `It could not be analysed: ${now.failure}`;
+    said.textContent = now.failure === null ? stateMeaning(now.state) : `It could not be analysed: ${ended(withoutName(now.failure, session.file_name))}`;
   }
 }
 
-async function finished(main, session, analytics, signals) {
+async function finished(main, session, analytics, signals, { may_erase: mayErase, may_upload: mayUpload }) {
   const { channels, recording, parameters } = analytics;
   const largest = Math.max(0, ...channels.map(({ envelope, contractions }) => Math.max(envelope.max ?? 0, contractions.max_amplitude ?? 0)));
   const scale = amplitudes(largest, recording.amplitude_unit);
@@ -69,6 +70,7 @@ async function finished(main, session, analytics, signals) {
   replace(main,
     pageHead(session, stateBadge(session)),
     overviewCard(session, analytics),
+    mayUpload ? measuredHint(channels) : null,
     problemsCard(channels),
     plotted);
   // The plots go first if their signals are there already; if not, the tables fill the time.
@@ -84,7 +86,7 @@ async function finished(main, session, analytics, signals) {
         plotted.scrollIntoView({ block: "start" });
       }),
     ]),
-    detailsCard(session, analytics, scale, parameters)));
+    detailsCard(analytics, scale, parameters, mayErase ? eraseButton(session) : null)));
   await draw(plotted, { session, channels, view, scale, signals });
 }
 
@@ -138,7 +140,7 @@ function overviewCard(session, { channels, recording, summary }) {
   const sum = (name) => channels.reduce((total, { contractions }) => total + contractions[name], 0);
   const estimated = channels.some(({ mvc }) => mvc.source === "estimated");
   const tiles = [
-    ["Compliance", percent(summary.overall_compliance), estimated ? estimatedBadge(true) : "mean over channels"],
+    ["Compliance", percent(summary.overall_compliance), ["mean over channels ", estimated ? estimatedBadge(true) : null]],
     ["Good contractions", `${sum("good")} of ${sum("count")}`, `in ${channels.length === 1 ? "1 channel" : `${channels.length} channels`}`],
     ["Time under tension", `${number(sum("time_under_tension_ms") / 1000, 3)} s`, "all channels together"],
     ["Length", duration(recording.duration_s), `${number(recording.sampling_rate_hz, 4)} Hz`],
@@ -147,13 +149,20 @@ function overviewCard(session, { channels, recording, summary }) {
     element("div", { class: "tile" }, [element("p", { class: "tile-name" }, name), element("p", { class: "tile-value" }, value), element("p", { class: "tile-note" }, note)])));
 }
 
+function measuredHint(channels) {
+  return channels.every(({ mvc }) => mvc.source !== "estimated") ? null : element("p", { class: "hint" }, [
+    "Was the maximum voluntary contraction (MVC) measured? Then upload this recording again, with its value under ",
+    element("a", { href: "/#upload-mvc" }, "Measured MVC"), "; it is analysed anew with that.",
+  ]);
+}
+
 function problemsCard(channels) {
   const told = channels.filter(({ problems }) => problems.length > 0);
   return told.length === 0 ? null : element("section", { class: "notice", "aria-label": "Problems of the recording" },
     told.map(({ name, problems }) => element("p", {}, [element("strong", {}, `${name}: `), problems.join("; ")])));
 }
 
-function detailsCard(session, analytics, scale, parameters) {
+function detailsCard(analytics, scale, parameters, last) {
   const { recording, summary } = analytics;
   return element("section", { class: "card", "aria-labelledby": "details-title" }, [
     element("h2", { id: "details-title" }, "Details"),
@@ -170,31 +179,6 @@ function detailsCard(session, analytics, scale, parameters) {
     Object.keys(recording.game).length === 0 ? null : element("details", {}, [
       element("summary", {}, "Game"), facts(Object.entries(recording.game).map(([name, value]) => [name.replaceAll("_", " "), String(value)])),
     ]),
-    eraseButton(session),
+    last,
   ]);
-}
-
-function eraseButton(session) {
-  const said = element("p", { class: "field-problem", role: "alert" });
-  const dialog = element("dialog", { "aria-labelledby": "erase-title" }, [
-    element("h2", { id: "erase-title" }, "Erase this session?"),
-    element("p", {}, "The recording, its analytics and everything cached of them are erased everywhere. This cannot be undone."),
-    said,
-    element("div", { class: "dialog-buttons" }, [
-      element("button", { type: "button", class: "button button-quiet", onclick: () => dialog.close() }, "Keep it"),
-      element("button", { type: "button", class: "button button-danger", onclick: erase }, "Erase it"),
-    ]),
-  ]);
-  return element("div", { class: "erase" }, [
-    element("button", { type: "button", class: "button button-quiet", onclick: () => dialog.showModal() }, "Erase this session …"), dialog,
-  ]);
-
-  async function erase() {
-    try {
-      await ask(sessionUrl(session.id), { method: "DELETE" });
-      window.location.assign("/");
-    } catch (problem) {
-      said.textContent = `${problem.title}. ${problem.sentence ?? ""}`;
-    }
-  }
 }

@@ -1,11 +1,12 @@
-// All sessions, newest first, with their states as they change; and the place where recordings are dropped.
+// All sessions, the last that arrived first, with their states as they change; and the place where recordings are dropped.
 
-import { askJson, sessionsUrl } from "./api.js";
+import { askJson, sessionsUrl, withoutName } from "./api.js";
 import { announce, element, heading, replace, table } from "./dom.js";
 import { isDone } from "./follow.js";
 import { duration, localMoment, moment, NOTHING, percent, plural } from "./format.js";
 import { estimatedBadge, stateBadge, stateWord } from "./states.js";
 import { uploadPanel } from "./upload_panel.js";
+import { whoLooks } from "./viewer.js";
 
 const PAGE = 50;
 const LOOK_AGAIN_MS = 1500;
@@ -13,24 +14,32 @@ const LOOK_AGAIN_IDLE_MS = 15000;
 
 export async function showPage(main) {
   const query = new URLSearchParams(window.location.search);
-  const wanted = { patient_code: query.get("patient") ?? "", state: query.get("state") ?? "" };
+  const wanted = { patient_code: (query.get("patient") ?? "").trim(), state: query.get("state") ?? "" };
   const list = element("div", { class: "list", "aria-busy": "true" }, element("p", { class: "hint" }, "Loading sessions …"));
   const more = element("button", { type: "button", class: "button button-quiet", hidden: true, onclick: () => showMore() }, "Show older sessions");
   const sessions = new Map();
   let cursor = null;
   let states = new Map();
+  const first = fetchPage();
+  first.catch(() => {}); // Whoever awaits it below tells what went wrong.
+  const { may_upload: mayUpload } = await whoLooks();
 
   replace(main,
     element("div", { class: "page-head" }, heading("Sessions")),
-    uploadPanel(refresh),
+    mayUpload ? uploadPanel(refresh) : null,
     element("section", { class: "card", "aria-labelledby": "list-title" }, [
-      element("div", { class: "card-head" }, [element("h2", { id: "list-title" }, "Recordings"), filters(wanted)]),
+      element("div", { class: "card-head" }, [element("div", {}, [element("h2", { id: "list-title" }, "Recordings"), element("p", { class: "hint" }, "Last arrived first")]), filters(wanted)]),
       list,
       more,
     ]));
 
-  const page = await fetchPage();
+  if (window.location.hash === "#upload-mvc") { // Which was not there yet when the browser looked for it.
+    document.getElementById("upload-mvc")?.focus();
+  }
+
+  const page = await first;
   cursor = page.next_cursor;
+  const meant = page.sessions.length === 0 ? await inAnotherCase(wanted) : [];
   show();
   watch();
 
@@ -67,7 +76,7 @@ export async function showPage(main) {
     tellChanges(rows);
     list.setAttribute("aria-busy", "false");
     more.hidden = cursor === null;
-    keepingFocus(list, () => replace(list, rows.length > 0 ? sessionsTable(rows) : empty(wanted)));
+    keepingFocus(list, () => replace(list, rows.length > 0 ? sessionsTable(rows) : empty(wanted, mayUpload, meant)));
   }
 
   function tellChanges(rows) {
@@ -108,31 +117,48 @@ function filters(wanted) {
   ]);
 }
 
-function empty(wanted) {
+// Codes that differ from the one asked for in nothing but their case, and have sessions.
+async function inAnotherCase(wanted) {
+  const { patient_code: code } = wanted;
+  const others = new Set([code.toUpperCase(), code.toLowerCase()].filter((other) => other !== code));
+  const asked = Object.fromEntries(Object.entries(wanted).filter(([, value]) => value));
+  const answers = await Promise.all([...others].map(async (other) =>
+    ({ other, answer: await askJson(sessionsUrl({ ...asked, patient_code: other, limit: 1 })).catch(() => null) })));
+  return answers.filter(({ answer }) => answer?.sessions.length > 0).map(({ other }) => other);
+}
+
+function empty(wanted, mayUpload, meant) {
   if (wanted.patient_code || wanted.state) {
     return element("div", { class: "empty" }, [
       element("p", { class: "empty-title" }, "No session is like that"),
+      wanted.patient_code ? element("p", {}, ["Codes differ by upper and lower case, too. ", ...meant.flatMap((code) =>
+        ["There are sessions of ", element("a", { href: `/?${new URLSearchParams({ patient: code, state: wanted.state })}` }, code), ". "])]) : null,
       element("p", {}, ["Choose another patient or state, or ", element("a", { href: "/" }, "show all sessions"), "."]),
     ]);
   }
   return element("div", { class: "empty" }, [
     element("p", { class: "empty-title" }, "No sessions yet"),
-    element("p", {}, "Drop a C3D recording into the field above, or choose a file there. It is analysed at once, and its session appears here."),
+    element("p", {}, mayUpload
+      ? "Drop a C3D recording into the field above, or choose a file there. It is analysed at once, and its session appears here."
+      : "Therapists and administrators add recordings; their sessions appear here."),
   ]);
 }
 
 function sessionsTable(rows) {
-  return table("Sessions, newest first", [
-    { head: "Recorded", cell: (session) => element("a", { href: `/sessions/${session.id}`, class: "row-link" }, [
-      session.recorded_at === null ? `Arrived ${moment(session.registered_at)}` : localMoment(session.recorded_at),
-      element("span", { class: "under" }, session.file_name),
-    ]) },
+  return table("Sessions, last arrived first", [
+    { head: "Recorded", cell: (session) => [
+      element("a", { href: `/sessions/${session.id}`, class: "row-link" }, [
+        session.recorded_at === null ? "Time not known" : localMoment(session.recorded_at),
+        element("span", { class: "under" }, session.file_name),
+      ]),
+      element("span", { class: "under" }, `Arrived ${moment(session.registered_at)}`),
+    ] },
     { head: "Patient", cell: ({ patient_code: code }) =>
       (code === null ? NOTHING : element("a", { href: `/patients/${encodeURIComponent(code)}` }, code)) },
-    { head: "State", cell: (session) => [stateBadge(session), session.failure === null ? null : element("span", { class: "under" }, session.failure)] },
+    { head: "State", cell: (session) => [stateBadge(session), session.failure === null ? null : element("span", { class: "under" }, withoutName(session.failure, session.file_name))] },
     { head: "Length", number: true, cell: ({ analytics }) => duration(analytics?.duration_s) },
     { head: "Good contractions", number: true, cell: ({ analytics }) => goodOfAll(analytics) },
-    { head: "Compliance", number: true, cell: ({ analytics }) => [
+    { head: "Compliance", note: "mean over channels", number: true, cell: ({ analytics }) => [
       element("span", { class: "figure" }, percent(analytics?.overall_compliance)),
       analytics?.channels.some(({ mvc_source: source }) => source === "estimated") ? estimatedBadge(true) : null,
     ] },

@@ -1,19 +1,22 @@
 // The place where recordings are dropped or chosen, and what becomes of each: bytes sent, analysis, session.
 
-import { ProblemError, problemFrom, RECORDINGS, sentence } from "./api.js";
+import { ended, ProblemError, problemFrom, RECORDINGS, withoutName } from "./api.js";
 import { announce, element, replace } from "./dom.js";
 import { follow } from "./follow.js";
 import { bytes } from "./format.js";
 import { authorization } from "./token.js";
 
 const NAME = /\.c3d$/i;
+const CODE = "Only letters from A to Z, digits, dots, hyphens and underscores; a letter or digit first.";
 
 export function uploadPanel(changed) {
   const uploads = element("ul", { class: "uploads", "aria-label": "Uploads" });
   const patient = element("input", {
     id: "upload-patient", name: "patient", autocomplete: "off", autocapitalize: "characters", spellcheck: "false", maxlength: 64,
-    pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}", placeholder: "P042", "aria-describedby": "upload-patient-help", onchange: anotherPatient,
+    pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}", placeholder: "P042", title: CODE, "aria-describedby": "upload-patient-wrong upload-patient-help",
+    onchange: anotherPatient, oninput: () => refuseCode(false),
   });
+  const wrongCode = element("p", { id: "upload-patient-wrong", class: "field-problem" });
   const mvc = element("input", {
     id: "upload-mvc", name: "mvc", autocomplete: "off", spellcheck: "false", maxlength: 4000, placeholder: "CH1=0.0003, CH2=0.00041",
     "aria-describedby": "upload-mvc-help",
@@ -42,6 +45,7 @@ export function uploadPanel(changed) {
         element("div", { class: "field" }, [
           element("label", { for: "upload-patient" }, "Patient code"),
           patient,
+          wrongCode,
           element("p", { id: "upload-patient-help", class: "hint" }, "A pseudonym, never a name. May be left empty by administrators."),
         ]),
         element("div", { class: "field" }, [
@@ -63,19 +67,26 @@ export function uploadPanel(changed) {
     measured = patient.value;
   }
 
+  function refuseCode(isWrong) {
+    wrongCode.textContent = isWrong ? `This is no patient code. ${CODE}` : "";
+    patient.setAttribute("aria-invalid", String(isWrong));
+  }
+
   function chosen() {
     take([...input.files]);
     input.value = "";
   }
 
   function take(files) {
-    if (!patient.checkValidity()) {
-      patient.reportValidity();
-      announce("The patient code has a form that is not allowed. Nothing was uploaded.");
+    patient.value = patient.value.trim();
+    refuseCode(!patient.checkValidity());
+    if (wrongCode.textContent !== "") {
+      patient.focus();
+      announce(`${wrongCode.textContent} Nothing was uploaded.`);
       return;
     }
     for (const file of files) {
-      queue.push({ file, patient: patient.value.trim(), mvc: mvc.value.trim(), row: new UploadRow(uploads, file) });
+      queue.push({ file, patient: patient.value, mvc: mvc.value.trim(), row: new UploadRow(uploads, file) });
     }
     next();
   }
@@ -146,7 +157,7 @@ class UploadRow {
     this.progress.remove();
     if (state === "failed") {
       this.item.classList.add("is-refused");
-      this.tell(`Could not be analysed: ${sentence(failure ?? "no reason is known")}`);
+      this.tell(`Could not be analysed: ${ended(withoutName(failure ?? "no reason is known", this.name))}`);
     } else if (state === "duplicate") {
       this.tell("These bytes are known already: ", this.link(other, "open their session"));
     } else {
@@ -164,7 +175,7 @@ class UploadRow {
   refused(error) {
     this.progress.remove();
     this.item.classList.add("is-refused");
-    this.tell(error instanceof ProblemError ? `${error.title}. ${error.sentence}` : "The upload failed for a reason that nobody foresaw.");
+    this.tell(error instanceof ProblemError ? `${error.title}. ${error.about(this.name).sentence}` : "The upload failed for a reason that nobody foresaw.");
   }
 
   tell(...words) {

@@ -116,6 +116,20 @@ async def test_patients_are_listed_to_their_therapist_and_to_whoever_sees_all(se
         assert (await client.get("/api/v1/patients")).status_code == 401
 
 
+@pytest.mark.parametrize("role", ROLES)
+async def test_everybody_is_told_what_they_may_do_and_may_do_that_alone(service: Service, therapist: str, patient: str, role: str) -> None:
+    await service.assignments.assign(patient, therapist)
+    session = await service.session(patient=patient)
+    async with service.asked_by(therapist, role) as client:
+        told = await client.get("/api/v1/viewer")
+        uploaded = await client.post("/api/v1/recordings", content=b"no form")
+        erased = await client.delete(f"/api/v1/sessions/{session.session_id}")
+    assert told.json() == {"role": role, "may_upload": uploaded.status_code != 403, "may_erase": erased.status_code != 403}
+    assert told.headers["cache-control"] == "no-store", "the next token may be another's"
+    async with service.client() as client:
+        assert (await client.get("/api/v1/viewer")).status_code == 401
+
+
 async def test_a_batch_says_of_others_sessions_what_it_says_of_unknown_ones(service: Service, therapist: str, patient: str) -> None:
     await service.assignments.assign(patient, therapist)
     own, others, unknown = await service.session(patient=patient), await service.session(patient=f"{patient}x"), new_id()

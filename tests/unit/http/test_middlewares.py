@@ -173,6 +173,7 @@ async def test_a_body_that_is_too_large_is_refused_as_soon_as_that_is_known(
     with pytest.raises(BodyRefused) as caught:
         await ask(limited(), "POST", headers=headers, pieces=pieces)
     assert (caught.value.status_code, caught.value.problem.kind.status) == (413, 413)
+    assert caught.value.problem.detail == "the body may have 10 bytes at most"
 
 
 async def test_a_body_that_stops_coming_is_refused() -> None:
