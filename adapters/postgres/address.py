@@ -54,11 +54,12 @@ def asyncpg_arguments(url: sa.URL, *, connect_s: float, server_settings: dict[st
     arguments: dict[str, Any] = {"timeout": float(given.get("connect_timeout", connect_s)), "server_settings": dict(server_settings)}
     if "application_name" in given:
         arguments["server_settings"]["application_name"] = given["application_name"]
-    certificates = {name: given[name] for name in _CERTIFICATES if name in given}
+    certificates: dict[str, str] = {name: given[name] for name in _CERTIFICATES if name in given}
     if certificates:
         # The driver takes them in a DSN alone; what else it needs are arguments, which go before a DSN.
-        ssl = {"sslmode": given["ssl"]} if "ssl" in given else {}
-        arguments["dsn"] = f"postgresql://?{urlencode({**ssl, **certificates})}"
+        if "ssl" in given:
+            certificates["sslmode"] = given["ssl"]
+        arguments["dsn"] = f"postgresql://?{urlencode(certificates)}"
     return arguments
 
 
