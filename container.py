@@ -51,7 +51,7 @@ from adapters.queue.connections import QueueConnections
 from adapters.queue.jobs import ProcrastinateProcessingQueue
 from adapters.queue.worker import ProcrastinateWorker
 from adapters.rate_limits import PerMinute, SharedCounts
-from adapters.recordings import ObstoreRecordingStore, RecordingPolicy, S3Access, place_at
+from adapters.recordings import ObstoreRecordingStore, RecordingPolicy, RecordingStoreHealth, S3Access, place_at
 from adapters.redis_cache.address import partitions_at
 from adapters.redis_cache.compose import cached
 from adapters.redis_cache.flights import Flights
@@ -311,6 +311,11 @@ async def open_recording_store(settings: Settings) -> ObstoreRecordingStore:
     return store
 
 
+def recording_store_health(store: ObstoreRecordingStore) -> RecordingStoreHealth:
+    """The watch over a recording store."""
+    return RecordingStoreHealth(store.place, store.policy)
+
+
 def _secret(value: SecretStr | None) -> str | None:
     return None if value is None else value.get_secret_value()
 
@@ -354,11 +359,13 @@ async def open_upload_limit(settings: Settings) -> AsyncIterator[PerMinute]:
         await limit.aclose()
 
 
-def watch_over(metrics: Metrics, *, database: WatchedPart | None, cache: CacheWatch | None, queue: WatchedPart) -> HealthWatch:
+def watch_over(
+    metrics: Metrics, *, database: WatchedPart | None, cache: CacheWatch | None, queue: WatchedPart, recordings: WatchedPart
+) -> HealthWatch:
     """The health of the parts that there are. What the cache counts is told with the metrics."""
     if cache is not None:
         metrics.follow(cache.counts)
-    parts = {"database": database, "cache": cache, "queue": queue}
+    parts = {"database": database, "cache": cache, "queue": queue, "recordings": recordings}
     return HealthWatch({name: part for name, part in parts.items() if part is not None})
 
 
@@ -474,6 +481,7 @@ class Container(containers.DeclarativeContainer):
         ),
         cache=providers.Selector(settings.provided.cache, redis=providers.Singleton(CacheWatch, cache), none=providers.Object(None)),
         queue=providers.Singleton(QueueWatch, processing_queue),
+        recordings=providers.Singleton(recording_store_health, recording_store),
     )
 
     http = providers.Container(

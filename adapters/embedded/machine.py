@@ -63,11 +63,14 @@ def _environment() -> dict[str, str]:
 
 def make_private_folder(path: Path) -> None:
     """Make a folder, and those above it that are missing, for us alone."""
-    for folder in reversed((path, *path.parents)):
-        if not folder.exists():
-            with suppress(FileExistsError):
-                folder.mkdir(mode=0o700)
-                hand_over(folder)
+    try:
+        for folder in reversed((path, *path.parents)):
+            if not folder.exists():
+                with suppress(FileExistsError):
+                    folder.mkdir(mode=0o700)
+                    hand_over(folder)
+    except OSError as error:
+        raise InvalidSettings(f"DATA_DIR: the folder {path} cannot be made ({error.strerror})") from None
 
 
 def is_private_folder(path: Path, account: Account | None) -> bool:

@@ -82,7 +82,7 @@ async def health(app: Container, settings: Settings, *, as_json: bool) -> ExitCo
     else:
         colour = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}[found.status]
         table = Table(show_header=False, pad_edge=False)
-        table.add_row("status", f"[{colour}]{found.status}[/]" + (f": {found.reason.replace('_', ' ')}" if found.reason else ""))
+        table.add_row("status", f"[{colour}]{found.status}[/]" + (f": {_readable(found.reason)}" if found.reason else ""))
         table.add_row("server", found.server or NOTHING)
         table.add_row("round trip", f"{number(found.round_trip_ms, '.2f')} ms")
         table.add_row("heartbeat", f"{number(found.heartbeat_age_s, '.2f')} s ago, of {settings.cache_staleness_bound_s:g} s allowed")
@@ -153,3 +153,8 @@ async def _cache(app: Container, settings: Settings) -> RedisCachedSessionAnalyt
 def _write_json(document: dict[str, Any]) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(document) + b"\n")
     sys.stdout.buffer.flush()
+
+
+def _readable(reason: str) -> str:
+    """A reason that is a name, such as breaker_open, as words; one that is a sentence as it is, for it may name a setting."""
+    return reason if " " in reason else reason.replace("_", " ")

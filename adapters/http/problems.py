@@ -34,6 +34,7 @@ from domain.errors import (
     Overloaded,
     RecordingNotFound,
     RecordingTooLarge,
+    StorageError,
     StorageNotReady,
     StorageRefused,
     StorageUnavailable,
@@ -139,6 +140,11 @@ def problem_of(error: EmgSessionsError) -> Problem:
     return Problem(kind, str(error) if detail is None else detail, headers=headers)
 
 
+def _is_the_storages_own(error: EmgSessionsError) -> bool:
+    """Whether the message tells of the storage alone, and may go into the log: not of what is stored. A test looks at all such messages."""
+    return isinstance(error, StorageError) and not isinstance(error, StoredDataInvalid)
+
+
 def unforeseen(error: Exception) -> Problem:
     """The problem that an error nobody foresaw is, which is noted in the log: what and where, without the values in its text."""
     log.error("unforeseen_error", error=type(error).__name__, at=_place(error))
@@ -156,7 +162,8 @@ def answer_errors(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     async def of_the_domain(_: Request, error: EmgSessionsError) -> Response:
         problem = problem_of(error)
         if problem.kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.warning("request_failed", problem=problem.kind.name)
+            reason = {"reason": str(error)} if _is_the_storages_own(error) else {}
+            log.warning("request_failed", problem=problem.kind.name, **reason)
         return problem.response()
 
     @app.exception_handler(RequestValidationError)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from adapters.http.patient_codes import PATIENT_CODE
 from domain.errors import InvalidMvc
 from domain.mvc import GivenMvc, parse_mvc
 
@@ -119,9 +120,11 @@ def is_plain_path(name: str) -> bool:
 
 
 def patient_of(name: str, pattern: str) -> str | None:
-    """The patient's code: the first folder of an object's name, where all of it matches the pattern (a regular expression)."""
+    """The patient's code: the first folder of an object's name, where all of it matches the pattern (a regular expression) and is one
+    that an upload could give. The pattern is tried on such folders alone, so that none can keep it busy for long.
+    """
     folder, slash, _ = name.partition("/")
-    return folder if slash and re.fullmatch(pattern, folder) else None
+    return folder if slash and PATIENT_CODE.fullmatch(folder) and re.fullmatch(pattern, folder) else None
 
 
 def parse_event(body: bytes) -> StorageEvent:

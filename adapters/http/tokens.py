@@ -46,7 +46,7 @@ class Tokens:
             return known
         claims = await self._claims(token)
         viewer = Viewer(_subject(claims), self._role(claims))
-        until_s = min(float(claims["exp"]) + self._policy.leeway_s, self._clock() + self._policy.remembered_s_max)
+        until_s = min(_expiry_s(claims) + self._policy.leeway_s, self._clock() + self._policy.remembered_s_max)
         self._verified.put(token, viewer, until=until_s)
         return viewer
 
@@ -150,7 +150,25 @@ def _subject(claims: Mapping[str, Any]) -> str:
     subject = claims["sub"]
     if not isinstance(subject, str) or not subject or len(subject) > 200:
         raise unauthenticated("the token's subject is empty or too long")
+    if "\0" in subject or not _is_encodable(subject):
+        raise unauthenticated("the token's subject is no text")  # JSON can write what neither PostgreSQL nor UTF-8 can hold.
     return subject
+
+
+def _is_encodable(text: str) -> bool:
+    """Whether a text is whole characters, and no halves of surrogate pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _expiry_s(claims: Mapping[str, Any]) -> float:
+    try:
+        return float(claims["exp"])
+    except (ValueError, TypeError, OverflowError):  # PyJWT takes integers of any length.
+        raise unauthenticated("the token cannot be read") from None
 
 
 def _reason(error: jwt.PyJWTError) -> str:

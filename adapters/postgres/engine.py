@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from adapters.postgres.address import TRANSLATED, asyncpg_arguments, asyncpg_url
 from domain.errors import InvalidSettings
-
-_SCHEMES: Final = {"postgres", "postgresql", "postgresql+asyncpg"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,30 +30,20 @@ class PostgresPolicy:
                 raise InvalidSettings(f"DATABASE: {name} must be a number above 0, not {getattr(self, name)}")
 
 
-def asyncpg_url(text: str) -> sa.URL:
-    """The URL for SQLAlchemy over asyncpg, from any of the forms people have: postgres://, postgresql://, with libpq's sslmode.
-
-    Raises InvalidSettings without repeating the text, which may hold a password.
-    """
-    try:
-        url = sa.make_url(text)
-    except (sa.exc.ArgumentError, ValueError):
-        raise InvalidSettings("DATABASE_URL is not a URL; one looks like postgresql://user:password@host:5432/database") from None
-    if url.drivername not in _SCHEMES:
-        raise InvalidSettings(f"DATABASE_URL must begin with postgresql://, not {url.drivername}://")
-    if not url.database:
-        raise InvalidSettings("DATABASE_URL names no database; one looks like postgresql://user:password@host:5432/database")
-    sslmode = url.query.get("sslmode")
-    if sslmode is not None:
-        url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": sslmode})
-    return url.set(drivername="postgresql+asyncpg")
-
-
 def create_engine(database_url: str, policy: PostgresPolicy) -> AsyncEngine:
     """An engine that connects at its first use. The caller disposes of it."""
     statement_ms = round(policy.statement_s * 1000)
-    return create_async_engine(
-        asyncpg_url(database_url),
+    url = asyncpg_url(database_url)
+    settings = {
+        "application_name": "emg-sessions",
+        "statement_timeout": str(statement_ms),
+        "lock_timeout": str(statement_ms),
+        "idle_in_transaction_session_timeout": str(statement_ms),
+        "jit": "off",  # Reads by primary key: compiling them costs more than running them.
+        "timezone": "UTC",
+    }
+    engine = create_async_engine(
+        url,
         pool_size=policy.pool_size,
         max_overflow=0,  # The pool's size is the bound; what is over it waits, and not for long.
         pool_timeout=policy.pool_wait_s,
@@ -63,16 +52,18 @@ def create_engine(database_url: str, policy: PostgresPolicy) -> AsyncEngine:
         pool_use_lifo=True,
         hide_parameters=True,  # Errors must not carry documents into logs.
         connect_args={
-            "timeout": policy.connect_s,
+            **asyncpg_arguments(url, connect_s=policy.connect_s, server_settings=settings),
             # The server gives up first and says why; the driver's own limit is for a server that no longer answers.
             "command_timeout": policy.statement_s + 1.0,
-            "server_settings": {
-                "application_name": "emg-sessions",
-                "statement_timeout": str(statement_ms),
-                "lock_timeout": str(statement_ms),
-                "idle_in_transaction_session_timeout": str(statement_ms),
-                "jit": "off",  # Reads by primary key: compiling them costs more than running them.
-                "timezone": "UTC",
-            },
         },
     )
+    sa.event.listen(engine.sync_engine, "do_connect", _without_translated)
+    return engine
+
+
+def _without_translated(_dialect: Any, _record: Any, _positional: Any, arguments: dict[str, Any]) -> None:
+    """SQLAlchemy passes all options of a URL on as arguments; these are among them under the driver's names already."""
+    for name in TRANSLATED:
+        arguments.pop(name, None)
+    if "dsn" in arguments:
+        arguments.pop("ssl", None)  # Given by itself, it would make the driver pass over the certificates.

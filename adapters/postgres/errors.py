@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
@@ -40,7 +41,12 @@ _BY_SQLSTATE: Final[dict[str, tuple[type[StorageError], str]]] = {
 _ANSWERED: Final = (StorageError, "PostgreSQL reported an error")
 _UNREACHABLE: Final = (StorageUnavailable, "PostgreSQL cannot be reached at the address in DATABASE_URL")
 _NO_ANSWER: Final = (StorageUnavailable, "PostgreSQL did not answer in time")
+_NO_TLS: Final = (StorageRefused, "PostgreSQL's server has no TLS, which the sslmode in DATABASE_URL asks for")
+_UNUSABLE: Final = (StorageRefused, "the options in DATABASE_URL cannot be used; check sslmode and its certificates")
 _BUSY: Final = (StorageUnavailable, "all connections to PostgreSQL stayed in use; raise DATABASE_POOL_SIZE or ask less at once")
+
+# The driver has no class for it; a test holds its words.
+_TLS_REFUSED: Final = "rejected SSL upgrade"
 
 _WRAPPINGS_MAX: Final = 8
 
@@ -71,6 +77,10 @@ def translate(error: BaseException) -> StorageError:
         kind, message = _BUSY
     elif any(isinstance(cause, asyncio.TimeoutError) for cause in _causes(error)):
         kind, message = _NO_ANSWER
+    elif any(isinstance(cause, ConnectionError) and _TLS_REFUSED in str(cause) for cause in _causes(error)):
+        kind, message = _NO_TLS
+    elif any(isinstance(cause, (asyncpg.ClientConfigurationError, ssl.SSLError)) for cause in _causes(error)):
+        kind, message = _UNUSABLE
     return kind(message)
 
 

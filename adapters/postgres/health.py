@@ -35,6 +35,8 @@ class PostgresHealth(WatchedPart):
             "answer_ms": round((time.perf_counter() - begin) * 1000, 3),
             "schema": revision,
         }
+        if revision is not None and not migrations.is_numbered(revision):
+            return PartHealth("unhealthy", migrations.UNKNOWN_REVISION, facts)
         if revision is None or revision < migrations.HEAD:
             found = f"has revision {revision}" if revision else "is missing"
             return PartHealth("unhealthy", f"its schema {found}, {migrations.HEAD} is needed: run `emg-sessions db upgrade`", facts)

@@ -45,12 +45,15 @@ class QueueConnections:
     def options(self) -> dict[str, Any]:
         """What every connection is made with."""
         statement_ms = round(self.statement_s * 1000)
-        return {
+        given = {name for name, _ in parse_qsl(urlsplit(self.database_url).query)}
+        options = {
             "connect_timeout": max(round(self.connect_s), 2),  # libpq takes whole seconds, two at least.
             "tcp_user_timeout": statement_ms + 1000,  # A network that swallows everything is noticed.
             "application_name": "emg-sessions worker",
             "options": f"-c statement_timeout={statement_ms} -c lock_timeout={statement_ms} -c timezone=UTC",
         }
+        # What the address says goes before, as it does for the other driver.
+        return {name: value for name, value in options.items() if name not in given}
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from adapters.recordings.health import RecordingStoreHealth
 from adapters.recordings.places import S3Access, memory_place, place_at
 from adapters.recordings.policy import RecordingPolicy
 from adapters.recordings.store import ObstoreRecordingStore
 
-__all__ = ["ObstoreRecordingStore", "RecordingPolicy", "S3Access", "memory_place", "place_at"]
+__all__ = ["ObstoreRecordingStore", "RecordingPolicy", "RecordingStoreHealth", "S3Access", "memory_place", "place_at"]

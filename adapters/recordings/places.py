@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from obstore.store import LocalStore, MemoryStore, ObjectStore, S3Store
@@ -14,6 +17,9 @@ from adapters.recordings.keys import checked
 from adapters.recordings.policy import RecordingPolicy
 from adapters.recordings.scratch import Scratch
 from domain.errors import InvalidRecordingKey, InvalidSettings
+
+# No key begins with a dot.
+_TRIED: Final = ".tried-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +44,21 @@ class S3Access:
 def place_at(url: str | None, data_dir: Path, access: S3Access, policy: RecordingPolicy) -> Place:
     """The place that RECORDINGS_URL names: s3://bucket/prefix, file:///folder, memory://, or, if None, `data_dir`/recordings. Blocks.
 
-    Raises InvalidSettings for anything else, and OSError if the folder cannot be made.
+    Raises InvalidSettings for anything else, and if a folder cannot be made or written.
     """
     if url is None:
-        return _folder(data_dir / "recordings")
+        return _folder(data_dir / "recordings", "DATA_DIR")
     address = urlsplit(url)
     if "@" in address.netloc:
         raise InvalidSettings("RECORDINGS_URL must not hold credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     match address.scheme:
         case "s3" if address.netloc:
-            return Place(_s3(address.netloc, unquote(address.path), access, policy), Scratch(data_dir / "recordings.scratch"))
+            objects = _s3(address.netloc, unquote(address.path), access, policy)
+            return Place(objects, Scratch(_made(data_dir / "recordings.scratch", "DATA_DIR")))
         case "file" if not address.netloc and address.path.startswith("/"):
-            return _folder(Path(unquote(address.path)))
+            return _folder(Path(unquote(address.path)), "RECORDINGS_URL")
         case "memory" if not address.netloc and address.path in ("", "/"):
-            return memory_place(data_dir / "recordings.scratch")
+            return memory_place(_made(data_dir / "recordings.scratch", "DATA_DIR"))
         case _:
             raise InvalidSettings("RECORDINGS_URL must look like s3://bucket/prefix or file:///folder")
 
@@ -61,9 +68,25 @@ def memory_place(scratch: Path) -> Place:
     return Place(MemoryStore(), Scratch(scratch))
 
 
-def _folder(root: Path) -> Place:
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    resolved = root.resolve(strict=True)
+def _made(folder: Path, setting: str) -> Path:
+    """The folder, made where it is missing. Raises InvalidSettings if that cannot be, or nothing could be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        resolved = folder.resolve(strict=True)
+        handle, name = tempfile.mkstemp(prefix=_TRIED, dir=resolved)
+        os.close(handle)
+        Path(name).unlink()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and folder.is_dir():
+            return folder.resolve()  # A full disk is no mistake in a setting: what is there can be read, and room be made under way.
+        raise InvalidSettings(f"{setting}: the folder {folder} cannot be made or written ({error.strerror})") from None
+    except (ValueError, RuntimeError):  # A NUL in the name; links that lead in a circle.
+        raise InvalidSettings(f"{setting}: there can be no folder of this name") from None
+    return resolved
+
+
+def _folder(root: Path, setting: str) -> Place:
+    resolved = _made(root, setting)
     # The scratch is below the root, for only within a file system does a file get its name at one moment. No key begins with a dot.
     return Place(LocalStore(resolved, automatic_cleanup=True), Scratch(resolved / ".scratch"), resolved)
 

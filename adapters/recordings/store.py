@@ -40,15 +40,16 @@ class ObstoreRecordingStore(RecordingStore):
     """
 
     def __init__(self, place: Place, policy: RecordingPolicy) -> None:
+        self.place = place
+        self.policy = policy
         self._objects = place.objects
         self._scratch = place.scratch
         self._root = place.root
-        self._policy = policy
         self._transfers = asyncio.Semaphore(policy.transfers_max)
 
     async def open(self) -> None:
         """Removes what killed processes have left."""
-        await finished(self._scratch.remove_leftovers, self._policy.leftover_s)
+        await finished(self._scratch.remove_leftovers, self.policy.leftover_s)
 
     async def put(self, key: str, chunks: AsyncIterable[bytes]) -> StoredRecording:
         """See the port. What `chunks` raises passes, and nothing is stored then."""
@@ -75,7 +76,7 @@ class ObstoreRecordingStore(RecordingStore):
             path = folder / key.rpartition("/")[2]
             stop = threading.Event()
             with translated(key):
-                async with asyncio.timeout(self._policy.transfer_s), self._transfers:
+                async with asyncio.timeout(self.policy.transfer_s), self._transfers:
                     await finished(self._download, key, path, stop, when_cancelled=stop.set)
             yield path
 
@@ -87,7 +88,7 @@ class ObstoreRecordingStore(RecordingStore):
             if self._root is not None:
                 await finished(self._found, self._root, key)
                 await finished(self._free, self._root, to)
-            async with asyncio.timeout(self._policy.transfer_s):
+            async with asyncio.timeout(self.policy.transfer_s):
                 if key == to:
                     await obstore.head_async(self._objects, key)  # S3 would copy it onto itself, and then delete it.
                 else:
@@ -102,7 +103,7 @@ class ObstoreRecordingStore(RecordingStore):
             with translated(key):
                 if self._root is not None:
                     await finished(self._free, self._root, key)
-                async with asyncio.timeout(self._policy.transfer_s):
+                async with asyncio.timeout(self.policy.transfer_s):
                     await obstore.delete_async(self._objects, key)
         except RecordingNotFound:
             return
@@ -112,7 +113,7 @@ class ObstoreRecordingStore(RecordingStore):
         checked(key)
         try:
             with translated(key):
-                async with asyncio.timeout(self._policy.transfer_s):
+                async with asyncio.timeout(self.policy.transfer_s):
                     return (await obstore.head_async(self._objects, key))["last_modified"]
         except RecordingNotFound:
             return None
@@ -122,7 +123,7 @@ class ObstoreRecordingStore(RecordingStore):
         checked(folder)
         stop = threading.Event()
         with translated(folder):
-            async with asyncio.timeout(self._policy.transfer_s), self._transfers:
+            async with asyncio.timeout(self.policy.transfer_s), self._transfers:
                 return await finished(self._listed, moment, folder, limit, after, stop, when_cancelled=stop.set)
 
     async def _received(self, chunks: AsyncIterable[bytes], incoming: Path) -> tuple[str, int]:
@@ -132,11 +133,11 @@ class ObstoreRecordingStore(RecordingStore):
             with translated_write():
                 await finished(lambda: opened.append(_created(incoming)))
             [file] = opened
-            async with asyncio.timeout(self._policy.arrival_s) as deadline:
+            async with asyncio.timeout(self.policy.arrival_s) as deadline:
                 async for chunk in chunks:
                     size += len(chunk)
-                    if size > self._policy.bytes_max:
-                        raise RecordingTooLarge(self._policy.bytes_max)
+                    if size > self.policy.bytes_max:
+                        raise RecordingTooLarge(self.policy.bytes_max)
                     waiting += chunk
                     if len(waiting) >= _PIECE_BYTES:
                         piece, waiting = waiting, bytearray()
@@ -148,7 +149,7 @@ class ObstoreRecordingStore(RecordingStore):
         except TimeoutError as error:
             if not deadline.expired():
                 raise  # It is the sender's own.
-            raise StorageUnavailable(f"the recording did not arrive within {self._policy.arrival_s:g} s") from error
+            raise StorageUnavailable(f"the recording did not arrive within {self.policy.arrival_s:g} s") from error
         finally:
             for each in opened:
                 await finished(each.close)
@@ -156,7 +157,7 @@ class ObstoreRecordingStore(RecordingStore):
 
     async def _sent(self, key: str, incoming: Path) -> None:
         with translated_write():
-            async with asyncio.timeout(self._policy.transfer_s), self._transfers:
+            async with asyncio.timeout(self.policy.transfer_s), self._transfers:
                 body = await finished(incoming.read_bytes)
                 # One request: of an upload in parts that is broken off, S3 keeps the parts, unseen, until somebody looks for them.
                 await obstore.put_async(self._objects, key, body, use_multipart=False)
@@ -165,7 +166,7 @@ class ObstoreRecordingStore(RecordingStore):
         source = str(incoming.relative_to(root))
         with translated_write():
             await finished(self._free, root, key)
-            async with asyncio.timeout(self._policy.transfer_s):
+            async with asyncio.timeout(self.policy.transfer_s):
                 await self._renamed(source, key)
             await finished(synced_folder, (root / key).parent)
 
@@ -182,8 +183,8 @@ class ObstoreRecordingStore(RecordingStore):
             raise _leads_out(key)
         if not path.is_file():
             raise FileNotFoundError(errno.ENOENT, "no such recording")
-        if path.stat().st_size > self._policy.bytes_max:
-            raise RecordingTooLarge(self._policy.bytes_max)
+        if path.stat().st_size > self.policy.bytes_max:
+            raise RecordingTooLarge(self.policy.bytes_max)
         return path
 
     def _free(self, root: Path, key: str) -> None:
@@ -208,8 +209,8 @@ class ObstoreRecordingStore(RecordingStore):
         # In a thread and synchronously: a stream of obstore's that is read asynchronously may still hand over its end while the interpreter
         # shuts down, which aborts the process.
         found = obstore.get(self._objects, key)
-        if found.meta["size"] > self._policy.bytes_max:
-            raise RecordingTooLarge(self._policy.bytes_max)
+        if found.meta["size"] > self.policy.bytes_max:
+            raise RecordingTooLarge(self.policy.bytes_max)
         with path.open("xb") as file:
             for piece in found.stream(min_chunk_size=_PIECE_BYTES):
                 if stop.is_set():

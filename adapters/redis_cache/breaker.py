@@ -10,6 +10,9 @@ from typing import Final
 
 import structlog
 
+# Redis' own words may quote the user's name.
+REFUSED: Final = "Redis refuses the user or password in REDIS_URL"
+
 
 class BreakerState(Enum):
     """closed: ask; open: do not; half_open: one probe is under way, everybody else does without."""
@@ -47,8 +50,11 @@ class Breaker:
         self._on_change = on_change
         self._failures = 0
         self._probe_at = 0.0
+        self._told_of_refusal = False
         self._log = structlog.get_logger(__name__)
         self.state = BreakerState.CLOSED
+        self.refused = False
+        """The last failure was that Redis does not let us in."""
 
     @property
     def doubts(self) -> bool:
@@ -67,12 +73,20 @@ class Breaker:
     def succeeded(self) -> None:
         """Redis answered."""
         self._failures = 0
+        self.refused = self._told_of_refusal = False
         if self.state is not BreakerState.CLOSED:
             self._become(BreakerState.CLOSED)
             self._log.info("cache_breaker_closed")
 
-    def failed(self, *, to_connect: bool = False) -> None:
-        """Redis did not answer, or not in time. Failing to connect at all opens at once: that wait is long, and leaves no doubt."""
+    def failed(self, *, to_connect: bool = False, refused: bool = False) -> None:
+        """Redis did not answer, or not in time. Failing to connect at all opens at once: that wait is long, and leaves no doubt.
+
+        `refused`: it does not let us in. That is told in the log once, until it does: only a person can mend it.
+        """
+        self.refused = refused
+        if refused and not self._told_of_refusal:
+            self._told_of_refusal = True
+            self._log.warning("cache_refused", reason=REFUSED)
         self._failures += self._failures_to_open if to_connect else 1
         if self.state is BreakerState.HALF_OPEN or (self.state is BreakerState.CLOSED and self._failures >= self._failures_to_open):
             if self.state is BreakerState.CLOSED:

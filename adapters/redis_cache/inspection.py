@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 import redis.asyncio as redis
 
-from adapters.redis_cache.breaker import BreakerState
+from adapters.redis_cache.breaker import REFUSED, BreakerState
 from adapters.redis_cache.entry import unpack
 from adapters.redis_cache.findings import CacheContents, CacheHealth, EntryFacts, Status
 from adapters.redis_cache.leases import NOBODY
@@ -84,6 +84,8 @@ class Inspection:
         answered = [(node, ms) for node, ms in zip(nodes, round_trips, strict=True) if isinstance(ms, float)]
         if not answered:
             failure = next((found.reason for found in round_trips if isinstance(found, Unavailable)), "connection")
+            if any(node.breaker.refused for node in nodes):
+                failure = REFUSED
             return CacheHealth("unhealthy", failure, None, None, lag_s(), self._server.breaker_state.value, None)
         node, _ = answered[0]
         information = await node.ask(lambda: node.client.info("server"))

@@ -19,7 +19,7 @@ from adapters.ending import end
 from adapters.redis_cache.batch import NO_REDIS, Batch, Reading
 from adapters.redis_cache.breaker import Breaker, BreakerState
 from adapters.redis_cache.policy import CachePolicy
-from adapters.redis_cache.server import Unavailable
+from adapters.redis_cache.server import Unavailable, is_refusal
 from adapters.redis_cache.stats import CacheStats
 
 _UNDER_WAY_MAX: Final = 2
@@ -155,7 +155,8 @@ class CoalescedReads(asyncio.BufferedProtocol):
                 await self._connection.connect()
         except (RedisError, OSError, ValueError, TimeoutError) as error:
             self._connecting = None
-            self._fail("timeout" if isinstance(error, TimeoutError) else "connection", to_connect=True)
+            refused = is_refusal(error)
+            self._fail("timeout" if isinstance(error, TimeoutError) else "connection", to_connect=True, refused=refused)
             return
         except asyncio.CancelledError:
             self._connecting = None
@@ -223,14 +224,14 @@ class CoalescedReads(asyncio.BufferedProtocol):
         self._hung = True
         self._fail("timeout", to_connect=False)
 
-    def _fail(self, reason: str, *, to_connect: bool, blame: bool = True) -> None:
+    def _fail(self, reason: str, *, to_connect: bool, refused: bool = False, blame: bool = True) -> None:
         """Tells everybody, also who has only just asked: a second deadline would not make them happier."""
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
             self._connection._close()
         if blame:
-            self._breaker.failed(to_connect=to_connect)
+            self._breaker.failed(to_connect=to_connect, refused=refused)
             self._stats.redis_failed(reason)
         self._tell_everybody(Unavailable(reason))
         self._under_way.clear()

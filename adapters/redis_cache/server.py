@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import redis.asyncio as redis
-from redis.exceptions import InvalidResponse, MovedError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, InvalidResponse, MovedError, RedisError, ResponseError
 
 from adapters.ending import end
 from adapters.redis_cache.breaker import Breaker, BreakerState
@@ -152,7 +152,8 @@ class CacheServer(Exchanges):
             return self._failed("timeout")
         except (RedisError, OSError, ValueError) as error:
             # ValueError and the like: what listens there does not speak Redis.
-            return self._failed("timeout" if "No connection available" in str(error) else "connection")
+            reason = "timeout" if "No connection available" in str(error) else "connection"
+            return self._failed(reason, refused=is_refusal(error))
         except BaseException:
             self.breaker.abandoned()
             raise
@@ -169,11 +170,16 @@ class CacheServer(Exchanges):
         except (RedisError, OSError, TimeoutError):
             return
 
-    def _failed(self, reason: str) -> Unavailable:
-        self.breaker.failed(to_connect=not self._connected)
+    def _failed(self, reason: str, *, refused: bool = False) -> Unavailable:
+        self.breaker.failed(to_connect=not self._connected, refused=refused)
         self._connected = False
         self._stats.redis_failed(reason)
         return Unavailable(reason)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether Redis does not let us in. From connecting, redis-py raises a general error, with what it was as the cause."""
+    return isinstance(error, AuthenticationError) or isinstance(error.__cause__, AuthenticationError)
 
 
 class _Deadline:

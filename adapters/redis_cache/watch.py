@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from adapters.redis_cache.breaker import REFUSED
 from adapters.redis_cache.session_analytics import RedisCachedSessionAnalyticsRepository
 from adapters.redis_cache.stats import hit_rate
 from domain.ports import PartHealth, WatchedPart
@@ -42,6 +43,6 @@ class CacheWatch(WatchedPart):
         reasons = {
             "healthy": None,
             "degraded": f"{health.reason}; reads go to the database where Redis cannot be used",
-            "unhealthy": f"Redis: {health.reason}",
+            "unhealthy": REFUSED if health.reason == REFUSED else f"Redis: {health.reason}",
         }
         return PartHealth(health.status, reasons[health.status], facts)

@@ -175,3 +175,17 @@ def test_it_never_stays_shut_whatever_is_reported(steps: list[str]) -> None:
         ours.failed()
     clock.now_s += 13
     assert ours.allows()
+
+
+def test_that_redis_refuses_us_is_told_once_until_it_lets_us_in(capsys: pytest.CaptureFixture[str]) -> None:
+    ours = breaker(Clock())
+    ours.failed(refused=True)
+    ours.failed()
+    assert not ours.refused
+    ours.failed(refused=True)
+    assert ours.refused
+    assert capsys.readouterr().out.count("cache_refused") == 1
+    ours.succeeded()
+    assert not ours.refused
+    ours.failed(refused=True)
+    assert capsys.readouterr().out.count("cache_refused") == 1

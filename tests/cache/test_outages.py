@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import redis.asyncio
 
+from adapters.redis_cache.breaker import REFUSED
 from adapters.redis_cache.keys import Keys
 from adapters.redis_cache.policy import CachePolicy
+from adapters.redis_cache.watch import CacheWatch
 from domain.errors import InvalidSettings, StorageUnavailable
 from domain.ports import Freshness
 from domain.session import SessionId
@@ -288,6 +290,23 @@ async def test_a_redis_that_wants_a_password_we_do_not_have(own: Any, caches: Ca
     await everything_works(cache, fresh=False)
     await own.config_set("requirepass", "")
     await in_step_again(cache)
+
+
+@pytest.mark.parametrize("account", ["", ":hunter3@", "guest:hunter3@"])
+async def test_a_password_that_redis_refuses_is_told_once_and_by_health(
+    own: Any, caches: Caches, account: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await own.config_set("requirepass", "hunter2")
+    cache = await caches.open(BRISK, url=caches.redis_url.replace("unix://", f"unix://{account}"))
+    await everything_works(cache, fresh=False)
+    health = await eventually(cache.inspection.health, lambda health: health.reason == REFUSED)
+    assert health.status == "unhealthy"
+    assert (await CacheWatch(cache).look()).reason == REFUSED
+    await own.config_set("requirepass", "")
+    seen = capsys.readouterr()
+    assert seen.out.count("cache_refused") == 1
+    assert REFUSED in seen.out
+    assert "hunter" not in seen.out + seen.err
 
 
 async def test_a_user_without_rights_to_our_keys(own: Any, caches: Caches) -> None:

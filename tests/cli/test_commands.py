@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from adapters.queue.connections import QueueConnections
 from tests.cli.conftest import Command, emg_sessions
 from tests.servers import server_folder
 
@@ -50,6 +52,11 @@ def listener(answer: bytes | None) -> Iterator[str]:
         for client in clients:
             client.close()
         thread.join(5)
+
+
+def become(database_url: str, revision: str) -> None:
+    with psycopg.connect(QueueConnections(database_url=database_url).conninfo()) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = %s", [revision])
 
 
 def test_a_folder_is_processed_and_each_session_is_shown_from_the_cache(command: Command, recordings: list[Path]) -> None:
@@ -294,6 +301,18 @@ def test_a_database_without_our_tables_names_the_command(tmp_path: Path, empty_d
     assert "revision 0003" in run("db", "upgrade").out
     assert "up to date" in run("db", "upgrade").out
     assert run("show", UNKNOWN).code == SOME_FAILED
+
+
+def test_a_schema_of_a_newer_program_is_none_of_an_older_ones_business(tmp_path: Path, empty_database_url: str, redis_url: str) -> None:
+    run = emg_sessions(tmp_path, {"DATABASE_URL": empty_database_url, "REDIS_URL": redis_url})
+    assert run("db", "upgrade").code == OK
+    become(empty_database_url, "9999")
+    upgraded = run("db", "upgrade")
+    assert (upgraded.code, upgraded.out) == (OK, "the schema (revision 9999) is newer than this program (0003); nothing to do\n")
+    become(empty_database_url, "garbage")
+    upgraded = run("db", "upgrade")
+    assert upgraded.code == STORAGE
+    assert "alembic_version" in upgraded.err
 
 
 @pytest.mark.parametrize(

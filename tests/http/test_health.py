@@ -33,7 +33,7 @@ def statuses(parts: dict[str, dict[str, object]]) -> dict[str, object]:
 async def test_all_is_well(settings_for: MakeSettings) -> None:
     async with served(settings_for()) as service:
         parts = await eventually(lambda: health(service), lambda parts: parts[""]["status"] == "healthy")
-        assert statuses(parts) == {"all": "healthy", "database": "healthy", "cache": "healthy", "queue": "healthy"}
+        assert statuses(parts) == {"all": "healthy", "database": "healthy", "cache": "healthy", "queue": "healthy", "recordings": "healthy"}
         assert all(part.get("since") is None and part.get("reason") is None for part in parts.values())
         facts = parts["cache"]["facts"]
         assert isinstance(facts, dict)
@@ -47,7 +47,7 @@ async def test_the_queues_depth_is_told(service: Served) -> None:
     for number in range(3):
         await service.tell(event_of(f"P001/{number}.c3d"))
     parts = await eventually(lambda: health(service), lambda parts: parts["queue"]["facts"] == {"depth": 3})
-    assert set(parts) == {"", "database", "queue"}, "without a cache there is none to watch"
+    assert set(parts) == {"", "database", "queue", "recordings"}, "without a cache there is none to watch"
 
 
 async def test_a_redis_that_went_away_is_told_and_since_when_and_the_service_stays_ready(
@@ -70,7 +70,7 @@ async def test_a_redis_that_went_away_is_told_and_since_when_and_the_service_sta
 async def test_a_database_that_is_away_makes_it_unready(settings_for: MakeSettings, closed_port: int) -> None:
     async with served(settings_for(cache="none", database_url=f"postgresql://u:p@127.0.0.1:{closed_port}/d")) as service:
         parts = await health(service)
-        assert statuses(parts) == {"all": "degraded", "database": "unhealthy", "queue": "unhealthy"}
+        assert statuses(parts) == {"all": "degraded", "database": "unhealthy", "queue": "unhealthy", "recordings": "healthy"}
         assert "u:p" not in str(parts)
         response = await service.client.get("/health/ready")
         assert problem_of(response, 503) == "not-ready"
@@ -84,7 +84,7 @@ async def test_a_database_that_hangs_does_not_make_the_health_page_hang(settings
         own_postgres.stop()
         try:
             parts = await health(service)
-            assert statuses(parts) == {"all": "degraded", "database": "unhealthy", "queue": "unhealthy"}
+            assert statuses(parts) == {"all": "degraded", "database": "unhealthy", "queue": "unhealthy", "recordings": "healthy"}
             assert problem_of(await service.client.get("/health/ready"), 503) == "not-ready"
         finally:
             own_postgres.cont()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import pytest
 
-from adapters.postgres.engine import PostgresPolicy, asyncpg_url
+from adapters.postgres.address import asyncpg_arguments, asyncpg_url
+from adapters.postgres.engine import PostgresPolicy, create_engine
 from adapters.redis_cache.keys import Keys, check_prefix
 from adapters.redis_cache.policy import CachePolicy
 from domain.errors import InvalidSettings
@@ -121,3 +124,34 @@ def test_what_is_no_address_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(InvalidSettings, match="DATABASE_URL") as caught:
         asyncpg_url(text)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ("channel_binding=require", "channel_binding"),
+        ("foo=hunter2", "foo"),
+        ("sslmode=hunter2", "sslmode"),
+        ("sslmode=require&sslmode=hunter2", "sslmode"),
+        ("connect_timeout=hunter2", "connect_timeout"),
+        ("connect_timeout=0", "connect_timeout"),
+        ("target_session_attrs=hunter2", "target_session_attrs"),
+        ("sslmode=verify-full&sslrootcert=/hunter2", "sslrootcert"),
+        ("application_name=hunter2%00", "application_name"),
+        ("%0ahunter2=1", "an option"),
+    ],
+)
+def test_an_option_that_cannot_be_kept_is_refused_by_its_name(options: str, named: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"DATABASE_URL: {named} ") as caught:
+        create_engine(f"postgresql://u@h/d?{options}", PostgresPolicy())
+    assert "hunter2" not in str(caught.value)
+
+
+def test_options_of_an_address_become_the_drivers_arguments(tmp_path: Path) -> None:
+    certificate = tmp_path / "root.crt"
+    certificate.touch()
+    url = asyncpg_url(f"postgresql://u@h/d?sslmode=verify-full&sslrootcert={certificate}&connect_timeout=7&application_name=ours")
+    arguments = asyncpg_arguments(url, connect_s=5.0, server_settings={"application_name": "emg-sessions", "jit": "off"})
+    assert arguments["timeout"] == 7.0
+    assert arguments["server_settings"] == {"application_name": "ours", "jit": "off"}
+    assert parse_qs(urlsplit(arguments["dsn"]).query) == {"sslmode": ["verify-full"], "sslrootcert": [str(certificate)]}

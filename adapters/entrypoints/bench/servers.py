@@ -27,7 +27,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.embedded import EmbeddedPostgres, EmbeddedValkey
 from adapters.postgres import migrations
-from adapters.postgres.engine import PostgresPolicy, asyncpg_url, create_engine
+from adapters.postgres.address import asyncpg_url
+from adapters.postgres.engine import PostgresPolicy, create_engine
 from domain.errors import InvalidSettings
 
 MEMORY_BYTES: Final = 2 << 30

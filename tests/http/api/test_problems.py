@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import ast
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
 
+import asyncpg
+import psycopg
 import pytest
+from obstore import exceptions
 
 from adapters.http import problems
 from adapters.http.problems import OF_ERRORS, problem_of
+from adapters.postgres import errors as postgres_errors
+from adapters.postgres.session_registry import PostgresSessionRegistry
+from adapters.queue import connections as queue_connections
+from adapters.recordings import errors as recordings_errors
 from domain import errors
 from domain.errors import AnalysisFailed, EmgSessionsError, InvalidRecording, InvalidSessionId, RecordingTooLarge
 from tests.http.api.service import Service
@@ -76,3 +86,78 @@ async def test_what_nobody_foresaw_is_500_and_keeps_its_secrets(
         assert "Jane" not in text
         assert "hunter2" not in text
         assert "Traceback" not in text
+
+
+ROOT: Final = Path(__file__).parents[3]
+# What messages of storage errors may hold besides their own words: codes, bounds and ids of sessions. They go into the log.
+HARMLESS: Final = {"session_id", "session.session_id", "self._jobs_max", "self.policy.arrival_s", "state", "message"}
+
+
+def interpolated_in_storage_errors() -> set[str]:
+    """What storage errors are given besides constant text. Embedded servers and commands fail before or without a request."""
+    found: set[str] = set()
+    for path in (ROOT / "adapters").rglob("*.py"):
+        if {"embedded", "entrypoints"} & set(path.parts):
+            continue
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("StorageUnavailable", "StorageRefused", "StorageNotReady"):
+                found |= {
+                    ast.unparse(part.value) for argument in call.args for part in ast.walk(argument) if isinstance(part, ast.FormattedValue)
+                }
+                found |= {
+                    ast.unparse(argument) for argument in call.args if not isinstance(argument, (ast.Constant, ast.JoinedStr, ast.Name))
+                }
+    return found
+
+
+def test_messages_of_storage_errors_may_go_into_the_log() -> None:
+    found = interpolated_in_storage_errors()
+    assert "session_id" in found, "nothing was found, which cannot be"
+    assert found <= HARMLESS
+
+
+@pytest.mark.parametrize(
+    "translate",
+    [postgres_errors.translate, recordings_errors.translate, queue_connections.translate],
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left", "/data/Jane Doe.c3d"), OSError("hunter2"), PermissionError(13, "hunter2", "/data/Jane Doe.c3d"),
+        asyncpg.UniqueViolationError("Key (patient_code)=(Jane Doe) exists, hunter2"), exceptions.GenericError("hunter2 Jane Doe"),
+        psycopg.OperationalError("hunter2 Jane Doe"), ConnectionError("Jane Doe hunter2 rejected SSL upgrade"),
+    ],
+)  # fmt: skip
+def test_what_a_driver_says_is_in_no_storage_error(translate: Callable[[Exception], EmgSessionsError], error: Exception) -> None:
+    message = str(translate(error))
+    assert "hunter2" not in message
+    assert "Jane" not in message
+
+
+async def test_why_the_storage_failed_is_in_the_log_and_not_in_the_answer(
+    service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def fails(*_: Any, **__: Any) -> Any:
+        raise errors.StorageUnavailable("the disk is full")
+
+    monkeypatch.setattr(PostgresSessionRegistry, "page", fails)
+    async with service.asked_by() as client:
+        answer = await client.get("/api/v1/sessions")
+    assert answer.status_code == 503
+    assert "disk" not in answer.text
+    seen = capsys.readouterr()
+    assert "the disk is full" in seen.err + seen.out
+
+
+async def test_what_is_stored_is_not_in_the_log(
+    service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def fails(*_: Any, **__: Any) -> Any:
+        raise errors.StoredDataInvalid("what is stored reads Jane Doe")
+
+    monkeypatch.setattr(PostgresSessionRegistry, "page", fails)
+    async with service.asked_by() as client:
+        assert (await client.get("/api/v1/sessions")).status_code == 500
+    seen = capsys.readouterr()
+    assert "stored-data-invalid" in seen.err + seen.out
+    assert "Jane" not in seen.err + seen.out

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -48,6 +49,17 @@ def test_without_keys_it_refuses_to_listen_to_others(settings: Settings, host: s
     code, complaint = failed(start(settings.model_copy(update={"jwt_secret": None}), "--host", host))
     assert code == 2
     assert "set JWT_SECRET" in complaint
+
+
+def test_a_folder_of_recordings_that_cannot_be_is_a_mistake_in_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    alone = Settings(storage="memory", cache="none", data_dir=tmp_path)
+    code, complaint = failed(start(alone, RECORDINGS_URL="file:///proc/x"))
+    assert code == 2
+    assert "RECORDINGS_URL" in complaint
+    code, complaint = failed(start(alone, DATA_DIR=str(tmp_path / "file" / "below")))
+    assert code == 2
+    assert "DATA_DIR" in complaint
 
 
 def test_without_keys_it_says_so_and_answers_this_machine(settings: Settings) -> None:

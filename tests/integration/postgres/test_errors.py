@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -207,6 +208,39 @@ async def test_a_server_that_accepts_and_never_answers_is_given_up() -> None:
         silent.set()
         server.close()
         await server.wait_closed()
+
+
+async def test_a_server_without_tls_is_said_to_be_one() -> None:
+    async def refuse_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1024)
+        writer.write(b"N")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(refuse_tls, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        async with storage(f"postgresql://u:hunter2@127.0.0.1:{port}/d?sslmode=require") as repository:
+            await every_call_raises(repository, StorageRefused, "has no TLS")
+
+
+async def test_a_root_certificate_that_is_none_is_refused(tmp_path: Path, closed_port: int) -> None:
+    (tmp_path / "root.crt").write_text("no certificate")
+    options = f"sslmode=verify-full&sslrootcert={tmp_path / 'root.crt'}"
+    async with storage(f"postgresql://u:hunter2@127.0.0.1:{closed_port}/d?{options}") as repository:
+        await every_call_raises(repository, StorageRefused, "certificates")
+
+
+async def test_options_of_libpq_are_honoured(database_url: str) -> None:
+    options = {"connect_timeout": "7", "application_name": "the clinic's", "target_session_attrs": "read-write", "sslmode": "prefer"}
+    url = sa.make_url(database_url).update_query_dict(options).render_as_string(hide_password=False)
+    engine = create_engine(url, PostgresPolicy())
+    try:
+        async with engine.connect() as connection:
+            assert await connection.scalar(sa.text("SELECT current_setting('application_name')")) == "the clinic's"
+            assert await connection.scalar(sa.text("SELECT current_setting('statement_timeout')")) == "10s"
+    finally:
+        await engine.dispose()
 
 
 async def test_a_server_that_speaks_something_else_is_a_storage_error() -> None:

@@ -18,10 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres import migrations
 from adapters.postgres.engine import PostgresPolicy, create_engine
+from adapters.postgres.health import PostgresHealth
 from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
 from adapters.postgres.session_registry import PostgresSessionRegistry
 from adapters.postgres.tables import Xid8, metadata
-from domain.errors import StorageError, StoredDataInvalid
+from domain.errors import StorageError, StorageRefused, StoredDataInvalid
 from domain.mvc import GivenMvc
 from tests.servers import new_database
 from tests.strategies import new_id, some_analytics, some_session
@@ -217,3 +218,24 @@ async def test_the_tables_in_core_are_the_migrated_ones_column_by_column(postgre
             assert await described(by_core) == await described(upgraded)
         finally:
             await by_core.dispose()
+
+
+async def revision_becomes(engine: AsyncEngine, revision: str) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(sa.text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+
+
+async def test_a_newer_schema_is_left_as_it_is(empty: AsyncEngine) -> None:
+    await migrations.upgrade(empty)
+    await revision_becomes(empty, "9999")
+    assert await migrations.upgrade(empty) == ("9999", "9999")
+
+
+@pytest.mark.parametrize("revision", ["garbage", "0000", "", "ae1027a6acf"])
+async def test_a_revision_that_is_nobodys_is_refused(empty: AsyncEngine, revision: str) -> None:
+    await migrations.upgrade(empty)
+    await revision_becomes(empty, revision)
+    with pytest.raises(StorageRefused, match="alembic_version"):
+        await migrations.upgrade(empty)
+    if revision != "0000":
+        assert (await PostgresHealth(empty).look()).status == "unhealthy"

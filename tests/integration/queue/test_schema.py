@@ -123,6 +123,12 @@ def test_an_address_is_what_libpq_knows(given: str, expected: str) -> None:
     assert psycopg.conninfo.conninfo_to_dict(conninfo) == psycopg.conninfo.conninfo_to_dict(expected)
 
 
+def test_what_an_address_says_of_the_connection_goes_before() -> None:
+    options = QueueConnections(database_url="postgresql+asyncpg://h/d?connect_timeout=7&application_name=ours").options()
+    assert not options.keys() & {"connect_timeout", "application_name"}
+    assert "statement_timeout" in options["options"]
+
+
 def test_an_address_is_not_shown() -> None:
     assert "hunter2" not in repr(QueueConnections(database_url="postgresql://u:hunter2@h/d"))
 

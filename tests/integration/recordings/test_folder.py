@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from adapters.recordings import ObstoreRecordingStore, RecordingPolicy, S3Access, place_at
-from domain.errors import InvalidRecordingKey, RecordingNotFound, StorageUnavailable
+from domain.errors import InvalidRecordingKey, InvalidSettings, RecordingNotFound, StorageUnavailable
 from tests.patience import eventually
 
 ROOT: Final = Path(__file__).parents[3]
@@ -162,3 +162,24 @@ async def test_a_sender_that_never_ends_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(StorageUnavailable, match=r"0\.05 s"):
         await store.put("a", never())
     assert files_in(tmp_path / "recordings") == []
+
+
+@pytest.mark.parametrize("setting", ["DATA_DIR", "RECORDINGS_URL"])
+def test_a_folder_that_cannot_be_made_is_a_mistake_in_its_setting(tmp_path: Path, setting: str) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file" / "below", tmp_path / "file", Path("/proc/x"), tmp_path / "a\0b"):
+        url = folder.as_uri() if setting == "RECORDINGS_URL" else None
+        with pytest.raises(InvalidSettings, match=f"^{setting}: "):
+            place_at(url, folder, S3Access(), RecordingPolicy())
+
+
+@pytest.mark.parametrize("url", ["memory://", "s3://bucket/prefix"])
+def test_temporary_files_need_a_folder_too(tmp_path: Path, url: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidSettings, match=r"^DATA_DIR: "):
+        place_at(url, tmp_path / "file", S3Access(access_key_id="a", secret_access_key="b", region="r"), RecordingPolicy())
+
+
+def test_trying_a_folder_leaves_nothing_in_it(tmp_path: Path) -> None:
+    store_in(tmp_path)
+    assert files_in(tmp_path) == []

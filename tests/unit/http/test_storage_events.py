@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from adapters.http import uploads
 from adapters.http.storage_events import (
     Ignored,
     MalformedEvent,
@@ -201,3 +202,11 @@ def test_a_pattern_matches_in_either_case_of_letters(name: str, pattern: str) ->
 )  # fmt: skip
 def test_the_first_folder_is_the_patient_where_it_looks_like_one(name: str, code: str | None) -> None:
     assert patient_of(name, "P[0-9]+") == code
+
+
+@pytest.mark.parametrize(
+    ("folder", "code"), [("P" * 64, "P" * 64), ("P" * 65, None), ("Jane Doe", None), ("Pé", None), (".P1", None), ("-P1", None)]
+)
+def test_a_folder_is_a_patient_only_if_an_upload_could_name_it_so(folder: str, code: str | None) -> None:
+    assert patient_of(f"{folder}/a.c3d", ".*") == code
+    assert bool(uploads._PATIENT_CODE.fullmatch(folder)) is (code is not None), "uploads and events must agree"

@@ -128,3 +128,9 @@ def test_a_policy_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
 
 def test_a_secret_is_in_no_representation() -> None:
     assert SECRET not in repr(AccessPolicy(secret=SECRET))
+
+
+@pytest.mark.parametrize("odd", [{"exp": 10**400}, {"sub": "some\0body"}, {"sub": "some\ud800body"}, {"exp": True}, {"sub": ["somebody"]}])
+async def test_a_token_that_is_signed_well_and_odd_is_refused(odd: dict[str, Any]) -> None:
+    tokens = Tokens(AccessPolicy(secret=SECRET))
+    assert await reason(tokens, jwt.encode(CLAIMS | {"exp": time.time() + 600} | odd, SECRET, "HS256"))

@@ -10,7 +10,8 @@ import asyncpg
 from adapters import document
 from adapters.entrypoints.bench.documents import session_id_of
 from adapters.entrypoints.bench.peers.peer import BatchPeer
-from adapters.postgres.engine import PostgresPolicy, asyncpg_url
+from adapters.postgres.address import asyncpg_url
+from adapters.postgres.engine import PostgresPolicy
 from domain.analytics import SessionAnalytics
 
 
