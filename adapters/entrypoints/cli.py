@@ -140,7 +140,7 @@ def bench(
     database_url: Annotated[str | None, typer.Option(help="A PostgreSQL to make a database in, instead of one of its own.")] = None,
     redis_url: Annotated[str | None, typer.Option(help="A Redis or Valkey to use a key prefix of, instead of one of its own.")] = None,
 ) -> None:
-    """Measure this program beside its peers, on real servers and the same documents. Needs the extra: pip install 'emg-sessions[bench]'.
+    r"""Measure this program beside its peers, on real servers and the same documents. Needs the extra: pip install 'emg-sessions\[bench]'.
 
     On servers that are given it makes a database and keys of its own and removes them at the end. A figure that misses its bar is printed
     as such and is no failure: this is a measurement. Exit code 0: it was measured; 2: wrong usage; 3: the storage failed.

@@ -116,14 +116,14 @@ def _shown(time_ms: float) -> str:
 async def _draw(app: Container, path: Path, processed: Processed) -> None:
     channel = max(processed.analytics.channels, key=lambda channel: channel.contractions.count)
     if channel.rms is None:
-        out.print(f"{path.name}: {'; '.join(channel.problems)}")
+        out.print(f"{path.name}: {'; '.join(channel.problems)}", markup=False)
         return
     workers = await resolve(app.workers)
     reader = await resolve(app.recording_reader)
     pieces = 2 * max(40, out.width - 24)
     shape = await workers.run(path.name, plot.outline, reader, path, processed.analytics.parameters, channel.name, pieces)
     unit = processed.analytics.recording.amplitude_unit
-    out.print(f"{path.name}, channel {channel.name}: {channel.contractions.count} contractions")
+    out.print(f"{path.name}, channel {channel.name}: {channel.contractions.count} contractions", soft_wrap=True, markup=False)
     picture = plot.draw(channel, shape, unit=unit, width=out.width, colours=out.color_system is not None)
     out.print(Text.from_ansi(picture), soft_wrap=True)
     out.print(plot.legend(channel))

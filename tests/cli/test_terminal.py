@@ -1,0 +1,57 @@
+"""What stands on the terminal is what was meant: nothing is eaten, cut, or quoted from another's words."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from adapters.c3d.synthesis import synthesise
+from adapters.entrypoints import cli, serve
+from tests.cli.conftest import Command, emg_sessions
+
+OK = 0
+COMMANDS = [
+    (*prefix, each.name or each.callback.__name__)
+    for prefix, group in (((), cli.app), (("db",), cli.db), (("cache",), cli.cache))
+    for each in group.registered_commands
+    if each.callback is not None
+]
+
+
+def words_in(text: str) -> str:
+    """The text in one line, without the frames that help stands in."""
+    return " ".join(re.sub(r"[│╭╮╰╯─]", " ", text).split())
+
+
+@pytest.mark.parametrize("command", [(), ("db",), ("cache",), *COMMANDS], ids=" ".join)
+def test_help_shows_what_was_written(tmp_path: Path, command: tuple[str, ...]) -> None:
+    shown = emg_sessions(tmp_path, {"COLUMNS": "200"})(*command, "--help")
+    assert shown.code == OK
+    assert "''" not in shown.out
+    assert "\\" not in shown.out
+    if command in ((), ("bench",)):
+        assert "pip install 'emg-sessions[bench]'" in words_in(shown.out)
+
+
+def test_brackets_in_names_are_shown(command: Command, tmp_path: Path) -> None:
+    path = synthesise(tmp_path / "session [red].c3d", seed=1, duration_s=12.0, ghostly=False, channels=["EMG [left]"]).path
+    demo = command("demo", path, "--reads", "2")
+    assert demo.code == OK, demo.err
+    assert "session [red].c3d, channel EMG [left]:" in demo.out
+    shown = command("show", "--json", re.findall(r"[0-9a-f-]{36}", demo.out)[0])
+    assert json.loads(shown.out)["channels"][0]["name"] == "EMG [left]"
+
+
+def test_an_address_of_ipv6_is_shown_with_its_brackets(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(serve, "out", Console(width=80))
+
+    class Listening:
+        def getsockname(self) -> tuple[str, int]:
+            return "fe80::1", 8000
+
+    serve._announce(Listening(), has_keys=True)  # type: ignore[arg-type]
+    assert capsys.readouterr().out == "http://[fe80::1]:8000\n"
