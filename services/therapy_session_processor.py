@@ -74,15 +74,15 @@ class TherapySessionProcessor(SessionProcessing):
         self._traces = traces or NoTraces()
         self._clock = clock
 
-    async def process(self, path: Path, *, mvc: GivenMvc | None = None) -> Processed:
+    async def process(self, path: Path, *, mvc: GivenMvc | None = None, patient_code: str | None = None) -> Processed:
         """Processes the recording in a file. Either everything is stored or nothing is, and processing it again completes what is missing.
 
-        MVC values that are given take the place of those that the session has; None: it keeps them. Raises InvalidRecording or
-        AnalysisFailed for this file, and StorageError if the storage fails.
+        MVC values that are given take the place of those that the session has; None: it keeps them. A session that is known keeps its
+        patient. Raises InvalidRecording or AnalysisFailed for this file, and StorageError if the storage fails.
         """
         digest = await asyncio.to_thread(self._reader.digest, path)
         for _ in range(_ROUNDS_MAX):
-            processed = await self._process_file(path, digest, mvc)
+            processed = await self._process_file(path, digest, mvc, patient_code)
             if processed is not None:
                 return processed
             mvc = None  # Whoever gave values meanwhile gave them later.
@@ -115,7 +115,7 @@ class TherapySessionProcessor(SessionProcessing):
                 await self._registry.note(original.session_id, SessionState.FAILED, failure=failure)
         await self._registry.note(session_id, SessionState.FAILED, failure=failure)
 
-    async def _process_file(self, path: Path, digest: str, given: GivenMvc | None) -> Processed | None:
+    async def _process_file(self, path: Path, digest: str, given: GivenMvc | None, patient_code: str | None) -> Processed | None:
         """Processes a file once; None if the session turns out to be another meanwhile, or to have other MVC values."""
         registered = await self._registry.find_by_recording(digest)
         session_id = session_id_of(digest) if registered is None else registered.session_id
@@ -123,7 +123,7 @@ class TherapySessionProcessor(SessionProcessing):
         parameters = self._parameters.with_mvc(mvc)
         known = await self._repository.get(session_id, freshness=Freshness.FRESH)
         if known is not None and _is_of(known.analytics, parameters, digest):
-            session = await self._taken(known.analytics, SessionState.COMPLETED, mvc, given)
+            session = await self._taken(known.analytics, SessionState.COMPLETED, mvc, given, patient_code)
             if session is None:
                 return None
             processed = Processed(session_id, known.analytics, known.version, new=False)
@@ -132,7 +132,7 @@ class TherapySessionProcessor(SessionProcessing):
         else:
             # Under the name that the session has, so that it is the same analysis wherever it is made.
             analytics = await self._analysed(path, None if registered is None else registered.file_name, session_id, parameters)
-            if await self._taken(analytics, SessionState.PROCESSING, mvc, given) is None:
+            if await self._taken(analytics, SessionState.PROCESSING, mvc, given, patient_code) is None:
                 return None
             receipt = await self._saved(analytics)
             processed = Processed(session_id, analytics, receipt.version, new=receipt.changed)
@@ -206,7 +206,12 @@ class TherapySessionProcessor(SessionProcessing):
             return await self._repository.save(analytics)
 
     async def _taken(
-        self, analytics: SessionAnalytics, state: SessionState, mvc: GivenMvc | None, given: GivenMvc | None
+        self,
+        analytics: SessionAnalytics,
+        state: SessionState,
+        mvc: GivenMvc | None,
+        given: GivenMvc | None,
+        patient_code: str | None,
     ) -> TherapySession | None:
         """The session of a file's analytics, registered if it was not; None if it has other MVC values than the analysis, and they stay."""
         facts = analytics.recording
@@ -218,6 +223,7 @@ class TherapySessionProcessor(SessionProcessing):
                 size_bytes=facts.size_bytes,
                 recorded_at=facts.recorded_at,
                 registered_at=self._clock(),
+                patient_code=patient_code,
                 mvc=mvc,
                 state=state,
                 progress=_DONE if state is SessionState.COMPLETED else _SAVING,

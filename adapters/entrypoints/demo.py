@@ -6,7 +6,7 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,6 +29,10 @@ from domain.session import SessionId
 from services.therapy_session_processor import Processed
 
 _SYNTHETIC: Final = 3
+_PATIENT: Final = (
+    "DEMO"  # Whose sessions were made up can be told at a glance. Recordings of one's own are nobody's until they are uploaded.
+)
+_PIECE_BYTES: Final = 1 << 20
 _MS_SHOWN_MIN: Final = 0.1
 _FIRST_SESSION: Final = datetime(2026, 3, 2, 10, 0, 0, 417_000)  # noqa: DTZ001 - recordings name no time zone
 
@@ -48,11 +52,13 @@ async def command(app: Container, settings: Settings, *, paths: Sequence[Path], 
     with tempfile.TemporaryDirectory(prefix="emg-sessions-demo-") as folder:
         recordings = recordings_in(paths) if paths else await asyncio.to_thread(_make_recordings, Path(folder))
         out.rule("1  Recordings are analysed, once")
-        outcomes = await process(app, recordings)
+        outcomes = await process(app, recordings, patient_code=None if paths else _PATIENT)
         code = report(recordings, outcomes, as_json=False)
         done = [(path, outcome) for path, outcome in zip(recordings, outcomes, strict=True) if isinstance(outcome, Processed)]
         if not done:
             return code
+        if not paths and settings.storage != "memory":
+            await _keep(app, done)
         out.rule("2  Their analytics are read, many times")
         await _compare(app, settings, [outcome.session_id for _, outcome in done], reads)
         out.rule("3  One of them")
@@ -60,6 +66,19 @@ async def command(app: Container, settings: Settings, *, paths: Sequence[Path], 
     out.print(f"\nRead one again, in a process of its own:  [bold]emg-sessions show {done[0][1].session_id}[/]", soft_wrap=True)
     out.print("How the cache does:  [bold]emg-sessions cache stats[/]")
     return code
+
+
+async def _keep(app: Container, done: Sequence[tuple[Path, Processed]]) -> None:
+    """Keeps the recordings beyond their temporary folder, so that the dashboard can show their signals."""
+    intake = await resolve(app.recording_intake)
+    for path, processed in done:
+        await intake.keep(processed.session_id, _pieces(path))
+
+
+async def _pieces(path: Path) -> AsyncIterator[bytes]:
+    with await asyncio.to_thread(path.open, "rb") as file:
+        while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
+            yield piece
 
 
 def _make_recordings(folder: Path) -> list[Path]:

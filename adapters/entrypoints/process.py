@@ -48,7 +48,7 @@ def without_channel(settings: Settings, mvc: GivenMvc | None, outcomes: Sequence
     return [name for name in given if analysed and name not in there]
 
 
-async def process(app: Container, paths: Sequence[Path], mvc: GivenMvc | None = None) -> list[Outcome]:
+async def process(app: Container, paths: Sequence[Path], mvc: GivenMvc | None = None, *, patient_code: str | None = None) -> list[Outcome]:
     """Processes recordings, several at once, with a progress bar on standard error; what became of each, in order.
 
     One that fails does not stop the rest. A storage that fails does: nothing could be kept.
@@ -63,7 +63,7 @@ async def process(app: Container, paths: Sequence[Path], mvc: GivenMvc | None = 
 
         async def one(path: Path) -> Outcome:
             async with places:
-                outcome = await _outcome(processor, path, mvc)
+                outcome = await _outcome(processor, path, mvc, patient_code)
             progress.advance(bar)
             return outcome
 
@@ -79,9 +79,9 @@ async def _all_or_first_failure(work: Sequence[Coroutine[Any, Any, Outcome]]) ->
     return [task.result() for task in tasks]
 
 
-async def _outcome(processor: TherapySessionProcessor, path: Path, mvc: GivenMvc | None) -> Outcome:
+async def _outcome(processor: TherapySessionProcessor, path: Path, mvc: GivenMvc | None, patient_code: str | None) -> Outcome:
     try:
-        return await processor.process(path, mvc=mvc)
+        return await processor.process(path, mvc=mvc, patient_code=patient_code)
     except (InvalidRecording, AnalysisFailed, InvalidParameters) as error:
         return error
 
