@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from adapters.entrypoints.program import as_called
+
 app = typer.Typer(
     name="emg-sessions",
     help="EMG therapy sessions: each recording is analysed once, and its analytics are read many times through one cached repository.\n\n"
@@ -220,4 +222,8 @@ def invalidate(
 
 def main() -> None:
     """The console script."""
+    for group in (app, db, cache):
+        for each in group.registered_commands:
+            if each.epilog is not None:
+                each.epilog = as_called(each.epilog).replace("[", r"\[")
     app()

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from adapters.entrypoints.program import as_called
 from adapters.logs import configure_logs
 from adapters.settings import Settings, load_settings
 from container import Container, running
@@ -75,5 +76,5 @@ async def _within(settings: Settings, command: Callable[[Container, Settings], A
 
 def fail(message: str, code: ExitCode) -> NoReturn:
     """Says why, and ends the command."""
-    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+    err.print(f"[bold red]error:[/] {escape(as_called(message))}", soft_wrap=True)
     raise typer.Exit(code)

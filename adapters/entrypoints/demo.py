@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +23,7 @@ from adapters.c3d.synthesis import ghostly_file_name, synthesise
 from adapters.entrypoints import plot
 from adapters.entrypoints.console import ExitCode, err, out
 from adapters.entrypoints.process import process, recordings_in, report
+from adapters.entrypoints.program import program
 from adapters.settings import Settings
 from container import Container, resolve
 from domain.ports import AnalyticsAnswer, Freshness
@@ -63,8 +65,9 @@ async def command(app: Container, settings: Settings, *, paths: Sequence[Path], 
         await _compare(app, settings, [outcome.session_id for _, outcome in done], reads)
         out.rule("3  One of them")
         await _draw(app, *done[0])
-    out.print(f"\nRead one again, in a process of its own:  [bold]emg-sessions show {done[0][1].session_id}[/]", soft_wrap=True)
-    out.print("How the cache does:  [bold]emg-sessions cache stats[/]")
+    called = escape(program())
+    out.print(f"\nRead one again, in a process of its own:  [bold]{called} show {done[0][1].session_id}[/]", soft_wrap=True)
+    out.print(f"How the cache does:  [bold]{called} cache stats[/]", soft_wrap=True)
     return code
 
 

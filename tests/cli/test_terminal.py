@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from adapters.c3d.synthesis import synthesise
 from adapters.entrypoints import cli, serve
-from tests.cli.conftest import Command, emg_sessions
+from tests.cli.conftest import PROGRAM, Command, emg_sessions
 
 OK = 0
 COMMANDS = [
@@ -55,3 +56,17 @@ def test_an_address_of_ipv6_is_shown_with_its_brackets(monkeypatch: pytest.Monke
 
     serve._announce(Listening(), has_keys=True)  # type: ignore[arg-type]
     assert capsys.readouterr().out == "http://[fe80::1]:8000\n"
+
+
+def test_a_command_that_is_printed_is_called_as_this_one_was(command: Command, recordings: list[Path]) -> None:
+    folder = recordings[0].parent.parent  # where commands run here
+    called = folder / "my bin" / "emg-sessions"
+    called.parent.mkdir()
+    called.symlink_to(PROGRAM)
+    for path, name in ((os.environ["PATH"], "'my bin/emg-sessions'"), (f"{called.parent}:{os.environ['PATH']}", "emg-sessions")):
+        run = emg_sessions(folder, {"STORAGE": "memory", "CACHE": "none", "PATH": path}, program=called)
+        demo = run("demo", recordings[0], "--reads", "1")
+        assert f"  {name} show " in demo.out
+        assert f"  {name} cache stats\n" in demo.out
+        assert f"; {name} process PATH makes some" in run("show", "6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10").err
+        assert f"Example: {name} show " in run("show", "--help").out
