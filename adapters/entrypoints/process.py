@@ -15,7 +15,7 @@ from rich.table import Table
 
 from adapters import document
 from adapters.entrypoints.console import ExitCode, err, out
-from adapters.entrypoints.tables import ESTIMATED_NOTE, any_estimated, percent
+from adapters.entrypoints.tables import ESTIMATED_NOTE, any_estimated, criteria_of_good, percent
 from adapters.settings import Settings
 from container import Container, resolve
 from domain.errors import AnalysisFailed, InvalidParameters, InvalidRecording, InvalidSettings
@@ -98,7 +98,10 @@ def report(paths: Sequence[Path], outcomes: Sequence[Outcome], *, as_json: bool)
         sys.stdout.buffer.flush()
     else:
         out.print(_table(paths, outcomes))
-        if any(isinstance(outcome, Processed) and any_estimated(outcome.analytics) for outcome in outcomes):
+        analysed = [outcome.analytics for outcome in outcomes if isinstance(outcome, Processed)]
+        for criteria in dict.fromkeys(criteria_of_good(analytics.parameters) for analytics in analysed):
+            out.print(criteria)
+        if any(any_estimated(analytics) for analytics in analysed):
             out.print(f"[dim]{ESTIMATED_NOTE}[/]")
     return ExitCode.SOME_FAILED if any(isinstance(outcome, Exception) for outcome in outcomes) else ExitCode.OK
 

@@ -70,3 +70,17 @@ def test_a_command_that_is_printed_is_called_as_this_one_was(command: Command, r
         assert f"  {name} cache stats\n" in demo.out
         assert f"; {name} process PATH makes some" in run("show", "6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10").err
         assert f"Example: {name} show " in run("show", "--help").out
+
+
+@pytest.mark.parametrize(
+    ("threshold_ms", "criteria"),
+    [("2000", "at least 75 % of MVC for at least 2 s"), ("60000", "at least 75 % of MVC for at least 60 s"), ("0", "at least 75 % of MVC")],
+)
+def test_it_is_said_what_a_good_contraction_is(command: Command, recordings: list[Path], threshold_ms: str, criteria: str) -> None:
+    processed = command("process", recordings[0], DURATION_THRESHOLD_MS=threshold_ms)
+    shown = command("show", re.findall(r"[0-9a-f-]{36}", processed.out)[0])
+    for out in (processed.out, shown.out):
+        assert f"good: {criteria}\n" in out
+        assert "makes its amplitude criterion easy to meet" in " ".join(out.split())
+        assert "nearly every" not in out
+    assert threshold_ms != "60000" or " 0%" in processed.out
