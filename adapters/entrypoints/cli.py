@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -221,7 +223,10 @@ def invalidate(
 
 
 def main() -> None:
-    """The console script."""
+    """Runs the command that was typed."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # A file's name may be more than the terminal can show.
     for group in (app, db, cache):
         for each in group.registered_commands:
             if each.epilog is not None:

@@ -38,10 +38,10 @@ class S3Access:
 def place_at(url: str | None, data_dir: Path, access: S3Access, policy: RecordingPolicy) -> Place:
     """The place that RECORDINGS_URL names: s3://bucket/prefix, file:///folder, memory://, or, if None, `data_dir`/recordings. Blocks.
 
-    Raises InvalidSettings for anything else, and OSError if the folder cannot be made.
+    Raises InvalidSettings for anything else, and for a folder that cannot be made.
     """
     if url is None:
-        return _folder(data_dir / "recordings")
+        return _folder(data_dir / "recordings", "set DATA_DIR to a folder of yours")
     address = urlsplit(url)
     if "@" in address.netloc:
         raise InvalidSettings("RECORDINGS_URL must not hold credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
@@ -49,7 +49,7 @@ def place_at(url: str | None, data_dir: Path, access: S3Access, policy: Recordin
         case "s3" if address.netloc:
             return Place(_s3(address.netloc, unquote(address.path), access, policy), Scratch(data_dir / "recordings.scratch"))
         case "file" if not address.netloc and address.path.startswith("/"):
-            return _folder(Path(unquote(address.path)))
+            return _folder(Path(unquote(address.path)), "check RECORDINGS_URL")
         case "memory" if not address.netloc and address.path in ("", "/"):
             return memory_place(data_dir / "recordings.scratch")
         case _:
@@ -61,9 +61,12 @@ def memory_place(scratch: Path) -> Place:
     return Place(MemoryStore(), Scratch(scratch))
 
 
-def _folder(root: Path) -> Place:
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    resolved = root.resolve(strict=True)
+def _folder(root: Path, mended_by: str) -> Place:
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        resolved = root.resolve(strict=True)
+    except OSError as error:
+        raise InvalidSettings(f"recordings cannot be kept in {root} ({error.strerror}); {mended_by}") from error
     # The scratch is below the root, for only within a file system does a file get its name at one moment. No key begins with a dot.
     return Place(LocalStore(resolved, automatic_cleanup=True), Scratch(resolved / ".scratch"), resolved)
 
