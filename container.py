@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -209,25 +209,36 @@ def edge_policy(settings: Settings) -> EdgePolicy:
     )
 
 
-async def open_postgres(settings: Settings) -> AsyncIterator[AsyncEngine]:
+Waiting = Callable[[str], AbstractContextManager[object]]  # Stands around a wait that may be long; its argument says what it is for.
+
+
+def in_silence(_: str) -> AbstractContextManager[object]:
+    """Nobody is told what is waited for."""
+    return nullcontext()
+
+
+async def open_postgres(settings: Settings, waiting: Waiting) -> AsyncIterator[AsyncEngine]:
     """An engine on DATABASE_URL, or on an embedded PostgreSQL whose schema is kept up to date."""
     embedded: EmbeddedPostgres | None = None
     if settings.database_url is None:
         embedded = EmbeddedPostgres(data_dir(settings))
-        url = await asyncio.to_thread(embedded.open)
+        with waiting("starting PostgreSQL"):
+            url = await asyncio.to_thread(embedded.open)
     else:
         url = settings.database_url.get_secret_value()
     try:
         engine = create_engine(url, postgres_policy(settings))
         try:
             if embedded is not None:
-                await upgrade_schema(engine, settings)
+                with waiting("looking after PostgreSQL's tables"):
+                    await upgrade_schema(engine, settings)
             yield engine
         finally:
             await engine.dispose()
     finally:
         if embedded is not None:
-            await asyncio.to_thread(embedded.close)
+            with waiting("stopping PostgreSQL"):
+                await asyncio.to_thread(embedded.close)
 
 
 def with_chaos(inner: SessionAnalyticsRepository, settings: Settings) -> SessionAnalyticsRepository:
@@ -236,17 +247,19 @@ def with_chaos(inner: SessionAnalyticsRepository, settings: Settings) -> Session
     return inner if chaos == CALM else ChaosSessionAnalyticsRepository(inner, chaos)
 
 
-async def open_redis(settings: Settings) -> AsyncIterator[str]:
+async def open_redis(settings: Settings, waiting: Waiting) -> AsyncIterator[str]:
     """Where Redis is: REDIS_URL, or an embedded Valkey."""
     if settings.redis_url is not None:
         yield settings.redis_url.get_secret_value()
         return
     embedded = EmbeddedValkey(data_dir(settings))
-    url = await asyncio.to_thread(embedded.open)
+    with waiting("starting Valkey"):
+        url = await asyncio.to_thread(embedded.open)
     try:
         yield url
     finally:
-        await asyncio.to_thread(embedded.close)
+        with waiting("stopping Valkey"):
+            await asyncio.to_thread(embedded.close)
 
 
 async def open_cache(
@@ -382,18 +395,19 @@ class Container(containers.DeclarativeContainer):
     """What there is to resolve. The Selectors are the settings STORAGE and CACHE."""
 
     settings = providers.Dependency(instance_of=Settings)
+    waiting: providers.Provider[Waiting] = providers.Object(in_silence)
 
     traces = providers.Resource(open_traces, settings)
     metrics = providers.Resource(open_metrics)
 
-    engine = providers.Resource(open_postgres, settings)
+    engine = providers.Resource(open_postgres, settings, waiting)
     undisturbed: providers.Provider[SessionAnalyticsRepository] = providers.Selector(
         settings.provided.storage,
         postgres=providers.Singleton(PostgresSessionAnalyticsRepository, engine),
         memory=providers.Singleton(MemorySessionAnalyticsRepository),
     )
     stored: providers.Provider[SessionAnalyticsRepository] = providers.Singleton(with_chaos, undisturbed, settings)
-    redis = providers.Resource(open_redis, settings)
+    redis = providers.Resource(open_redis, settings, waiting)
     cache = providers.Resource(open_cache, stored, redis, settings)
     session_analytics: providers.Provider[SessionAnalyticsRepository] = providers.Selector(
         settings.provided.cache,
@@ -501,9 +515,9 @@ class Container(containers.DeclarativeContainer):
 
 
 @asynccontextmanager
-async def running(settings: Settings | None = None) -> AsyncIterator[Container]:
+async def running(settings: Settings | None = None, *, waiting: Waiting = in_silence) -> AsyncIterator[Container]:
     """A container whose resources close at the end, the dependent ones first. Settings are read from the environment if not given."""
-    app = Container(settings=providers.Object(settings or load_settings()))
+    app = Container(settings=providers.Object(settings or load_settings()), waiting=providers.Object(waiting))
     async with AsyncExitStack() as closing:
         # In this order from below: the container's own shutdown does not see that the cache stands on the engine, through a Selector.
         for resource in (

@@ -123,6 +123,33 @@ class RecordingIntake:
         session = await self._queue.remeasure(received.session.session_id, mvc)
         return received if session is None else Received(session, received.new, remeasured=True)
 
+    async def keep(self, session_id: SessionId, chunks: AsyncIterable[bytes]) -> TherapySession | None:
+        """Stores the recording of a session that was processed from a file, as uploads are; the session as it is then, None if erased.
+
+        A session that has its recording keeps that. Raises InvalidRecording for other bytes than the session's, and what the store raises.
+        """
+        session = await self._registry.find(session_id)
+        if session is None or session.recording_key is not None:
+            return session
+        arriving = f"incoming/{self._new_id()}.c3d"
+        try:
+            stored = await self._store.put(arriving, _checked(chunks, session.file_name))
+            if stored.recording_sha256 != session.recording_sha256:
+                raise InvalidRecording(session.file_name, "the file was changed while it was processed, so it is not kept")
+            kept = _kept(stored)
+            await self._store.move(arriving, to=kept)
+        finally:
+            with suppress(StorageError):
+                await self._store.delete(arriving)
+        try:
+            registered = await self._registry.keep(session_id, kept)
+        except BaseException:
+            await self._delete_unless_registered(session_id, kept)
+            raise
+        if registered is None or registered.recording_key != kept:  # It was erased meanwhile, or its bytes came by a bucket.
+            await self._store.delete(kept)
+        return registered
+
     async def _received(  # noqa: PLR0917 - a part of `receive`, with what that has found
         self,
         arriving: str,
@@ -132,7 +159,7 @@ class RecordingIntake:
         patient_code: str | None,
         mvc: GivenMvc | None,
     ) -> Received:
-        kept = f"uploads/{stored.recording_sha256}.c3d"
+        kept = _kept(stored)
         if known is not None and known.recording_key not in (None, kept):  # It came by a bucket, and has its recording there.
             return Received((await self._queue.submit(known)).session, new=False)
         if known is not None and known.recording_key == kept and known.state is not SessionState.FAILED:
@@ -175,6 +202,11 @@ class RecordingIntake:
             registered = await self._registry.find(session_id)
             if registered is None or registered.recording_key != key:
                 await self._store.delete(key)
+
+
+def _kept(stored: StoredRecording) -> str:
+    """The key under which a recording stays: the same bytes are one recording."""
+    return f"uploads/{stored.recording_sha256}.c3d"
 
 
 def base_name(name: str) -> str:

@@ -82,7 +82,10 @@ class SessionSignals:
 
     async def _make(self, session: TherapySession, plan: SignalPlan) -> SignalPreview:
         if session.recording_key is None:
-            raise RecordingNotFound("the recording was processed from a file and not kept, so its signals cannot be shown")
+            raise RecordingNotFound(
+                "the recording was processed from a file and not kept; upload the same file, in the dashboard or by POST "
+                "/api/v1/recordings: it is the same session, and its recording is kept from then on"
+            )
         if self._waiting >= self._waiting_max:
             raise Overloaded(f"{self._waiting_max} signals are being prepared already; try again in a moment")
         self._waiting += 1

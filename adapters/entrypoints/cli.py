@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from adapters.entrypoints.program import as_called
 
 app = typer.Typer(
     name="emg-sessions",
@@ -153,7 +157,7 @@ def bench(
     database_url: Annotated[str | None, typer.Option(help="A PostgreSQL to make a database in, instead of one of its own.")] = None,
     redis_url: Annotated[str | None, typer.Option(help="A Redis or Valkey to use a key prefix of, instead of one of its own.")] = None,
 ) -> None:
-    """Measure this program beside its peers, on real servers and the same documents. Needs the extra: pip install 'emg-sessions[bench]'.
+    r"""Measure this program beside its peers, on real servers and the same documents. Needs the extra: pip install 'emg-sessions\[bench]'.
 
     On servers that are given it makes a database and keys of its own and removes them at the end. A figure that misses its bar is printed
     as such and is no failure: this is a measurement. Exit code 0: it was measured; 2: wrong usage; 3: the storage failed.
@@ -232,5 +236,12 @@ def invalidate(
 
 
 def main() -> None:
-    """The console script."""
+    """Runs the command that was typed."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # A file's name may be more than the terminal can show.
+    for group in (app, db, cache):
+        for each in group.registered_commands:
+            if each.epilog is not None:
+                each.epilog = as_called(each.epilog).replace("[", r"\[")
     app()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Final, NoReturn, TypeVar
 
@@ -13,12 +14,14 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from adapters.entrypoints.program import as_called
 from adapters.logs import configure_logs
 from adapters.settings import Settings, load_settings
 from container import Container, running
 from domain.errors import EmgSessionsError, InvalidSettings, StorageError
 
 T = TypeVar("T")
+_WONDERING_S: Final = 0.5
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 # Results go to standard output and nothing else does, so that it can be piped; progress and complaints go to standard error.
@@ -69,11 +72,22 @@ def run(command: Callable[[Container, Settings], Awaitable[T]], *, loop_factory:
 
 
 async def _within(settings: Settings, command: Callable[[Container, Settings], Awaitable[T]]) -> T:
-    async with running(settings) as app:
+    async with running(settings, waiting=waiting) as app:
         return await command(app, settings)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Says on a terminal what is waited for, if it takes long enough to wonder."""
+    timer = asyncio.get_running_loop().call_later(_WONDERING_S, lambda: err.print(f"[dim]{what} …[/]")) if err.is_terminal else None
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 def fail(message: str, code: ExitCode) -> NoReturn:
     """Says why, and ends the command."""
-    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+    err.print(f"[bold red]error:[/] {escape(as_called(message))}", soft_wrap=True)
     raise typer.Exit(code)

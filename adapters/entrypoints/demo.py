@@ -6,7 +6,7 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +23,7 @@ from adapters.c3d.synthesis import ghostly_file_name, synthesise
 from adapters.entrypoints import plot
 from adapters.entrypoints.console import ExitCode, err, out
 from adapters.entrypoints.process import process, recordings_in, report
+from adapters.entrypoints.program import program
 from adapters.settings import Settings
 from container import Container, resolve
 from domain.ports import AnalyticsAnswer, Freshness
@@ -29,6 +31,10 @@ from domain.session import SessionId
 from services.therapy_session_processor import Processed
 
 _SYNTHETIC: Final = 3
+_PATIENT: Final = (
+    "DEMO"  # Whose sessions were made up can be told at a glance. Recordings of one's own are nobody's until they are uploaded.
+)
+_PIECE_BYTES: Final = 1 << 20
 _MS_SHOWN_MIN: Final = 0.1
 _FIRST_SESSION: Final = datetime(2026, 3, 2, 10, 0, 0, 417_000)  # noqa: DTZ001 - recordings name no time zone
 
@@ -48,18 +54,34 @@ async def command(app: Container, settings: Settings, *, paths: Sequence[Path], 
     with tempfile.TemporaryDirectory(prefix="emg-sessions-demo-") as folder:
         recordings = recordings_in(paths) if paths else await asyncio.to_thread(_make_recordings, Path(folder))
         out.rule("1  Recordings are analysed, once")
-        outcomes = await process(app, recordings)
+        outcomes = await process(app, recordings, patient_code=None if paths else _PATIENT)
         code = report(recordings, outcomes, as_json=False)
         done = [(path, outcome) for path, outcome in zip(recordings, outcomes, strict=True) if isinstance(outcome, Processed)]
         if not done:
             return code
+        if not paths and settings.storage != "memory":
+            await _keep(app, done)
         out.rule("2  Their analytics are read, many times")
         await _compare(app, settings, [outcome.session_id for _, outcome in done], reads)
         out.rule("3  One of them")
         await _draw(app, *done[0])
-    out.print(f"\nRead one again, in a process of its own:  [bold]emg-sessions show {done[0][1].session_id}[/]", soft_wrap=True)
-    out.print("How the cache does:  [bold]emg-sessions cache stats[/]")
+    called = escape(program())
+    out.print(f"\nRead one again, in a process of its own:  [bold]{called} show {done[0][1].session_id}[/]", soft_wrap=True)
+    out.print(f"How the cache does:  [bold]{called} cache stats[/]", soft_wrap=True)
     return code
+
+
+async def _keep(app: Container, done: Sequence[tuple[Path, Processed]]) -> None:
+    """Keeps the recordings beyond their temporary folder, so that the dashboard can show their signals."""
+    intake = await resolve(app.recording_intake)
+    for path, processed in done:
+        await intake.keep(processed.session_id, _pieces(path))
+
+
+async def _pieces(path: Path) -> AsyncIterator[bytes]:
+    with await asyncio.to_thread(path.open, "rb") as file:
+        while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
+            yield piece
 
 
 def _make_recordings(folder: Path) -> list[Path]:
@@ -116,14 +138,14 @@ def _shown(time_ms: float) -> str:
 async def _draw(app: Container, path: Path, processed: Processed) -> None:
     channel = max(processed.analytics.channels, key=lambda channel: channel.contractions.count)
     if channel.rms is None:
-        out.print(f"{path.name}: {'; '.join(channel.problems)}")
+        out.print(f"{path.name}: {'; '.join(channel.problems)}", markup=False)
         return
     workers = await resolve(app.workers)
     reader = await resolve(app.recording_reader)
     pieces = 2 * max(40, out.width - 24)
     shape = await workers.run(path.name, plot.outline, reader, path, processed.analytics.parameters, channel.name, pieces)
     unit = processed.analytics.recording.amplitude_unit
-    out.print(f"{path.name}, channel {channel.name}: {channel.contractions.count} contractions")
+    out.print(f"{path.name}, channel {channel.name}: {channel.contractions.count} contractions", soft_wrap=True, markup=False)
     picture = plot.draw(channel, shape, unit=unit, width=out.width, colours=out.color_system is not None)
     out.print(Text.from_ansi(picture), soft_wrap=True)
     out.print(plot.legend(channel))

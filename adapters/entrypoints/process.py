@@ -15,7 +15,7 @@ from rich.table import Table
 
 from adapters import document
 from adapters.entrypoints.console import ExitCode, err, out
-from adapters.entrypoints.tables import ESTIMATED_NOTE, any_estimated, percent
+from adapters.entrypoints.tables import ESTIMATED_NOTE, any_estimated, criteria_of_good, percent
 from adapters.settings import Settings
 from container import Container, resolve
 from domain.errors import AnalysisFailed, InvalidParameters, InvalidRecording, InvalidSettings, OtherPatient
@@ -48,7 +48,7 @@ def without_channel(settings: Settings, mvc: GivenMvc | None, outcomes: Sequence
     return [name for name in given if analysed and name not in there]
 
 
-async def process(app: Container, paths: Sequence[Path], mvc: GivenMvc | None = None, patient_code: str | None = None) -> list[Outcome]:
+async def process(app: Container, paths: Sequence[Path], mvc: GivenMvc | None = None, *, patient_code: str | None = None) -> list[Outcome]:
     """Processes recordings, several at once, with a progress bar on standard error; what became of each, in order.
 
     One that fails does not stop the rest. A storage that fails does: nothing could be kept.
@@ -98,7 +98,10 @@ def report(paths: Sequence[Path], outcomes: Sequence[Outcome], *, as_json: bool)
         sys.stdout.buffer.flush()
     else:
         out.print(_table(paths, outcomes))
-        if any(isinstance(outcome, Processed) and any_estimated(outcome.analytics) for outcome in outcomes):
+        analysed = [outcome.analytics for outcome in outcomes if isinstance(outcome, Processed)]
+        for criteria in dict.fromkeys(criteria_of_good(analytics.parameters) for analytics in analysed):
+            out.print(criteria)
+        if any(any_estimated(analytics) for analytics in analysed):
             out.print(f"[dim]{ESTIMATED_NOTE}[/]")
     return ExitCode.SOME_FAILED if any(isinstance(outcome, Exception) for outcome in outcomes) else ExitCode.OK
 
@@ -108,7 +111,7 @@ async def command(
 ) -> ExitCode:
     """The whole command."""
     recordings = recordings_in(paths)
-    outcomes = await process(app, recordings, mvc, patient_code)
+    outcomes = await process(app, recordings, mvc, patient_code=patient_code)
     for name in without_channel(settings, mvc, outcomes):
         err.print(f"[yellow]an MVC was given for the channel {escape(repr(name))}, which no recording has[/]", soft_wrap=True)
     return report(recordings, outcomes, as_json=as_json)

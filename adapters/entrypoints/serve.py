@@ -145,6 +145,6 @@ def _listening_at(host: str, port: int) -> socket.socket:
 
 def _announce(listening: socket.socket, *, has_keys: bool) -> None:
     host, port = listening.getsockname()[:2]
-    out.print(f"http://{f'[{host}]' if ':' in host else host}:{port}", soft_wrap=True)
+    out.print(f"http://{f'[{host}]' if ':' in host else host}:{port}", soft_wrap=True, markup=False)
     if not has_keys:
         err.print("[yellow]no keys for bearer tokens are set: this machine alone is answered, and everybody on it may do everything[/]")

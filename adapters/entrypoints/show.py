@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from adapters import document
 from adapters.entrypoints.console import ExitCode, err, fail, out
-from adapters.entrypoints.tables import ESTIMATED_NOTE, any_estimated, channel_table, percent
+from adapters.entrypoints.tables import ESTIMATED_NOTE, any_estimated, channel_table, criteria_of_good, percent
 from adapters.settings import Settings
 from container import Container, resolve
 from domain.ports import AnalyticsAnswer, Freshness
@@ -43,6 +43,7 @@ async def command(app: Container, _: Settings, *, session_id: str, as_json: bool
         for problem in channel.problems:
             out.print(f"[yellow]{escape(channel.name)}:[/] {escape(problem)}", soft_wrap=True)
     out.print(f"overall compliance {percent(analytics.summary.overall_compliance)} (mean over channels)")
+    out.print(criteria_of_good(analytics.parameters))
     if any_estimated(analytics):
         out.print(f"[dim]{ESTIMATED_NOTE}[/]")
     out.print(line)

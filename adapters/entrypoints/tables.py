@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from domain.analytics import SessionAnalytics
+from domain.analytics import AnalysisParameters, SessionAnalytics
 
 NOTHING = "-"
 
@@ -58,6 +58,13 @@ def any_estimated(analytics: SessionAnalytics) -> bool:
 
 
 ESTIMATED_NOTE = (
-    "(estimated): no maximum voluntary contraction was given, so it was estimated from the same recording; nearly every contraction then "
-    "exceeds the threshold."
+    "(estimated): no maximum voluntary contraction was given, so it was estimated from the same recording, which makes its amplitude "
+    "criterion easy to meet; the duration criterion is another."
 )
+
+
+def criteria_of_good(parameters: AnalysisParameters) -> str:
+    """What a good contraction is, in a line: a compliance of 0 % may be for want of force or of time."""
+    duration_ms = parameters.duration_threshold_ms
+    lasting = "" if duration_ms is None else f" for at least {duration_ms / 1000:g} s"
+    return f"good: at least {parameters.mvc_threshold_percent:g} % of MVC{lasting}"

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from adapters.http.patient_codes import PATIENT_CODE
 from domain.errors import InvalidMvc
 from domain.mvc import GivenMvc, parse_mvc
+from domain.patient import PATIENT_CODE
 
 NAME_LENGTH_MAX: Final = 1024
 

@@ -39,7 +39,7 @@ class Scratch:
 
     def remove_leftovers(self, age_s: float) -> None:
         """Removes what processes have left that were killed. Blocks."""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # There is none yet, or it cannot be used, which is told when it is.
             for left in self.folder.iterdir():
                 with suppress(OSError):
                     if time.time() - left.stat().st_mtime > age_s:

@@ -28,11 +28,11 @@ class Ended:
 Command = Callable[..., Ended]
 
 
-def emg_sessions(folder: Path, environment: dict[str, str]) -> Command:
+def emg_sessions(folder: Path, environment: dict[str, str], *, program: Path = PROGRAM) -> Command:
     def run(*arguments: str | Path, **more: str) -> Ended:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         result = subprocess.run(
-            [PROGRAM, *map(str, arguments)],
+            [program, *map(str, arguments)],
             cwd=folder,  # No .env of ours is read there.
             env=inherited | {"COLUMNS": "100"} | environment | more,
             stdin=subprocess.DEVNULL,

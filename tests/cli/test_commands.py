@@ -16,6 +16,9 @@ import psycopg
 import pytest
 
 from adapters.queue.connections import QueueConnections
+from adapters.settings import load_settings
+from container import resolve, running
+from domain.signals import SignalRequest
 from tests.cli.conftest import Command, emg_sessions
 from tests.servers import server_folder
 
@@ -348,6 +351,29 @@ def test_the_demo_makes_recordings_and_runs_on_embedded_servers_that_keep_their_
     assert shown.out.count("CH") == 2
 
 
+async def test_what_the_demo_made_up_shows_its_signals_and_is_nobodys(command: Command, fresh_database_url: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        demo = command("demo", "--reads", "1", DATA_DIR=str(tmp_path))
+        assert demo.code == OK, demo.err
+    async with running(load_settings(database_url=fresh_database_url, cache="none", data_dir=tmp_path, analysis_processes=1)) as app:
+        sessions = await (await resolve(app.session_registry)).recent(10)
+        signals = await resolve(app.session_signals)
+        assert [session.patient_code for session in sessions] == ["DEMO"] * 3
+        plan = await signals.plan(sessions[0], SignalRequest())
+        assert plan is not None
+        assert all(len(signal.values) for signal in (await signals.answer(sessions[0], plan)).preview.signals)
+
+
+async def test_recordings_of_ones_own_are_not_the_demos(
+    command: Command, recordings: list[Path], fresh_database_url: str, tmp_path: Path
+) -> None:
+    demo = command("demo", *recordings, "--reads", "1", DATA_DIR=str(tmp_path))
+    assert demo.code == OK, demo.err
+    async with running(load_settings(database_url=fresh_database_url, cache="none", data_dir=tmp_path)) as app:
+        sessions = await (await resolve(app.session_registry)).recent(10)
+    assert [(session.patient_code, session.recording_key) for session in sessions] == [(None, None)] * 2
+
+
 def test_the_demo_runs_in_memory_alone(tmp_path: Path) -> None:
     demo = emg_sessions(tmp_path, {"STORAGE": "memory", "CACHE": "none"})("demo", "--reads", "3")
     assert demo.code == OK, demo.err
@@ -359,7 +385,7 @@ def test_help_shows_an_example_for_every_command(tmp_path: Path) -> None:
     for words in (["process"], ["show"], ["demo"]):
         shown = run(*words, "--help")
         assert shown.code == OK
-        assert re.search("Examples?: emg-sessions", shown.out)
+        assert re.search(r"Examples?: \S*emg-sessions", shown.out)
 
 
 def test_the_cache_is_warmed_inspected_and_invalidated(command: Command, recordings: list[Path]) -> None:

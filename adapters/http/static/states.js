@@ -29,6 +29,6 @@ export function stateBadge({ state, progress }) {
 export function estimatedBadge(short = false) {
   return element("span", {
     class: "badge badge-warn",
-    title: "The maximum voluntary contraction was estimated from this same recording, so nearly every contraction exceeds its threshold.",
+    title: "The maximum voluntary contraction was estimated from this same recording, which makes the amplitude criterion easy to meet. The duration criterion is another.",
   }, short ? "MVC estimated" : "estimated from this recording");
 }

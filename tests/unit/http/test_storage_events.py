@@ -11,7 +11,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapters.http import uploads
 from adapters.http.storage_events import (
     Ignored,
     MalformedEvent,
@@ -209,4 +208,3 @@ def test_the_first_folder_is_the_patient_where_it_looks_like_one(name: str, code
 )
 def test_a_folder_is_a_patient_only_if_an_upload_could_name_it_so(folder: str, code: str | None) -> None:
     assert patient_of(f"{folder}/a.c3d", ".*") == code
-    assert bool(uploads._PATIENT_CODE.fullmatch(folder)) is (code is not None), "uploads and events must agree"

@@ -281,8 +281,9 @@ async def test_work_that_does_not_end_is_given_up(around: Surroundings, monkeypa
 
 async def test_a_recording_that_was_not_kept_is_not_found(around: Surroundings) -> None:
     session: TherapySession = replace(around.session, recording_key=None)
-    with pytest.raises(RecordingNotFound, match="not kept"):
+    with pytest.raises(RecordingNotFound, match="not kept; upload the same file") as error:
         await around.service.answer(session, await around.plan())
+    assert "cannot be shown" not in str(error.value), "the page says that"
     assert around.touched == (0, 0, 0)
 
 
