@@ -163,5 +163,5 @@ def load_settings(**given: object) -> Settings:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0]).upper() if first["loc"] else "the settings"
         shown = "" if name.endswith(("_URL", "_ENDPOINT", "_SECRET", "_SECRET_PREVIOUS")) else f", not {str(first['input'])[:60]!r}"
-        message = first["msg"].removeprefix("Value error, ")
-        raise InvalidSettings(f"{name}: {message[0].lower()}{message[1:]}{shown}") from None
+        complaint = first["msg"].removeprefix("Value error, ")  # pydantic's name for what our own validators say.
+        raise InvalidSettings(f"{name}: {complaint[0].lower()}{complaint[1:]}{shown}") from None

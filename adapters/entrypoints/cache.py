@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from adapters.entrypoints.console import ExitCode, err, fail, out
-from adapters.entrypoints.tables import NOTHING, duration, number, percent
+from adapters.entrypoints.tables import NOTHING, duration, measured, number, percent
 from adapters.redis_cache.findings import CacheContents
 from adapters.redis_cache.server import Unavailable
 from adapters.redis_cache.session_analytics import RedisCachedSessionAnalyticsRepository
@@ -45,7 +45,7 @@ def _stored(contents: CacheContents) -> Table:
     table.add_row("memory an entry", f"{number(contents.entry_bytes_mean, '.0f')} bytes (of {contents.sampled_entries} sampled)")
     table.add_row("compressed", f"{number(compression_ratio(contents.counts), '.1f')} times")
     table.add_row("memory of the server", f"{contents.server_memory_bytes / 1e6:.1f} MB")
-    table.add_row("heartbeat", f"{number(contents.heartbeat_age_s, '.2f')} s ago")
+    table.add_row("heartbeat", measured(contents.heartbeat_age_s, ".2f", " s ago"))
     sampled, outdated, beyond = (contents.counts[name] for name in ("sampled", "sampled_outdated", "sampled_beyond_bound"))
     table.add_row("outdated", f"{outdated} of {sampled} sampled, {beyond} beyond the bound")
     return table
@@ -84,9 +84,9 @@ async def health(app: Container, settings: Settings, *, as_json: bool) -> ExitCo
         table = Table(show_header=False, pad_edge=False)
         table.add_row("status", f"[{colour}]{found.status}[/]" + (f": {_readable(found.reason)}" if found.reason else ""))
         table.add_row("server", found.server or NOTHING)
-        table.add_row("round trip", f"{number(found.round_trip_ms, '.2f')} ms")
-        table.add_row("heartbeat", f"{number(found.heartbeat_age_s, '.2f')} s ago, of {settings.cache_staleness_bound_s:g} s allowed")
-        table.add_row("relay", f"in step {number(found.relay_lag_s, '.2f')} s ago, as this process knows")
+        table.add_row("round trip", measured(found.round_trip_ms, ".2f", " ms"))
+        table.add_row("heartbeat", measured(found.heartbeat_age_s, ".2f", f" s ago, of {settings.cache_staleness_bound_s:g} s allowed"))
+        table.add_row("relay", measured(found.relay_lag_s, ".2f", " s ago, as this process knows", before="in step "))
         table.add_row("breaker", found.breaker.replace("_", "-"))
         out.print(table)
         if found.status != "healthy":
@@ -118,12 +118,14 @@ async def inspect(app: Container, settings: Settings, *, session_id: str, as_jso
         _write_json(asdict(facts))
         return ExitCode.OK
     table = Table(show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     table.add_row("key", facts.key)
     table.add_row("holds", facts.found)
     table.add_row("believed", "yes" if facts.believed else "no: the next read asks the database")
     table.add_row("version", NOTHING if facts.version is None else str(facts.version))
-    table.add_row("age", f"{number(facts.age_s, '.1f')} s")
-    table.add_row("life left", f"{number(facts.ttl_s, '.0f')} s")
+    table.add_row("age", measured(facts.age_s, ".1f", " s"))
+    table.add_row("life left", measured(facts.ttl_s, ".0f", " s"))
     table.add_row("payload", NOTHING if facts.payload_bytes is None else f"{facts.payload_bytes} bytes, {facts.coding}")
     table.add_row("lease", NOTHING if facts.lease_s is None else f"held for another {facts.lease_s:.1f} s at most")
     out.print(table)

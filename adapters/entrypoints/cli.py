@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from functools import partial
+from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +27,20 @@ db = typer.Typer(help="The database's schema.", no_args_is_help=True)
 cache = typer.Typer(help="The cache: what is in it, and how it does.", no_args_is_help=True)
 app.add_typer(db, name="db")
 app.add_typer(cache, name="cache")
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"emg-sessions {version('emg-sessions')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_tell_version)] = False,
+) -> None:
+    """What goes before a command."""
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document a line on standard output, all else on standard error.")]
 

@@ -18,7 +18,7 @@ from adapters.entrypoints.program import as_called
 from adapters.logs import configure_logs
 from adapters.settings import Settings, load_settings
 from container import Container, running
-from domain.errors import EmgSessionsError, InvalidSettings, StorageError
+from domain.errors import EmgSessionsError, InvalidSessionId, InvalidSettings, StorageError
 
 T = TypeVar("T")
 _WONDERING_S: Final = 0.5
@@ -50,7 +50,7 @@ def run(command: Callable[[Container, Settings], Awaitable[T]], *, loop_factory:
         configure_logs(settings.log_level, settings.log_format)
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             return runner.run(_within(settings, command))
-    except InvalidSettings as error:
+    except (InvalidSettings, InvalidSessionId) as error:
         fail(str(error), ExitCode.USAGE)
     except StorageError as error:
         fail(str(error), ExitCode.STORAGE)

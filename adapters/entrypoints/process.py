@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -92,9 +94,9 @@ def report(paths: Sequence[Path], outcomes: Sequence[Outcome], *, as_json: bool)
         if isinstance(outcome, Exception):
             err.print(f"[red]failed:[/] {escape(_reason(path, outcome))}", soft_wrap=True)
     if as_json:
-        for outcome in outcomes:
+        for path, outcome in zip(paths, outcomes, strict=True):
             if isinstance(outcome, Processed):
-                sys.stdout.buffer.write(document.encode(outcome.analytics) + b"\n")
+                sys.stdout.buffer.write(_with_path(path, document.encode(outcome.analytics)) + b"\n")
         sys.stdout.buffer.flush()
     else:
         out.print(_table(paths, outcomes))
@@ -115,6 +117,12 @@ async def command(
     for name in without_channel(settings, mvc, outcomes):
         err.print(f"[yellow]an MVC was given for the channel {escape(repr(name))}, which no recording has[/]", soft_wrap=True)
     return report(recordings, outcomes, as_json=as_json)
+
+
+def _with_path(path: Path, encoded: bytes) -> bytes:
+    """The document, and before all else the file as it was given: a copy has the name in the document that its bytes had first."""
+    given = os.fsencode(path).decode(errors="backslashreplace")
+    return b'{"path":' + msgspec.json.encode(given) + b"," + encoded[1:]
 
 
 def _table(paths: Sequence[Path], outcomes: Sequence[Outcome]) -> Table:

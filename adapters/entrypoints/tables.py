@@ -16,6 +16,11 @@ def number(value: float | None, form: str = ".3g") -> str:
     return NOTHING if value is None else format(value, form)
 
 
+def measured(value: float | None, form: str, after: str, before: str = "") -> str:
+    """A figure among words, or a dash alone for what is not known."""
+    return NOTHING if value is None else f"{before}{value:{form}}{after}"
+
+
 def duration(seconds: float | None) -> str:
     """A time in the unit that suits it, with two digits; a dash for none."""
     if seconds is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,38 @@ def test_it_is_said_what_a_good_contraction_is(command: Command, recordings: lis
         assert "makes its amplitude criterion easy to meet" in " ".join(out.split())
         assert "nearly every" not in out
     assert threshold_ms != "60000" or " 0%" in processed.out
+
+
+def test_a_line_of_json_names_its_file_as_it_was_given(command: Command, recordings: list[Path]) -> None:
+    copy = recordings[0].with_name('renamed "copy".c3d')
+    copy.write_bytes(recordings[0].read_bytes())
+    given = [str(path.relative_to(recordings[0].parent.parent)) for path in (recordings[0], copy)]
+    documents = [json.loads(line) for line in command("process", "--json", *given).out.splitlines()]
+    assert [document["path"] for document in documents] == given
+    assert documents[0]["session_id"] == documents[1]["session_id"]
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    told = emg_sessions(tmp_path, {})("--version")
+    assert (told.code, told.out) == (OK, f"emg-sessions {version('emg-sessions')}\n")
+
+
+def test_a_key_is_shown_whole_on_a_narrow_terminal(command: Command) -> None:
+    shown = command("cache", "inspect", "6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10", COLUMNS="60")
+    assert shown.code == OK, shown.err
+    assert "6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10" in re.sub(r"[^\w-]", "", shown.out)
+    assert "…" not in shown.out
+    assert "- s" not in shown.out
+
+
+def test_what_is_not_known_of_a_cache_that_is_gone_is_a_dash(command: Command) -> None:
+    shown = command("cache", "health", REDIS_URL="redis://127.0.0.1:1")
+    assert shown.code == 1
+    assert "unhealthy" in shown.out
+    for nonsense in ("- ms", "- s", "in step -"):
+        assert nonsense not in shown.out
+
+
+def test_a_malformed_setting_is_told_in_our_words(tmp_path: Path) -> None:
+    told = emg_sessions(tmp_path, {"MVC_CHANNELS": "CH1"})("cache", "health")
+    assert told.err == "error: MVC_CHANNELS: must look like CH1=0.0003,CH2=0.00041, not 'CH1'\n"
