@@ -51,6 +51,7 @@ class HealthWatch:
         self._now = now
         self._looking = asyncio.Lock()
         self._since: dict[str, datetime] = {}
+        self._ending: dict[WatchedPart, asyncio.Future[PartHealth]] = {}
         self._last: HealthReport | None = None
         self._looked_at = 0.0
 
@@ -64,15 +65,24 @@ class HealthWatch:
             return self._last
 
     async def _look(self, part: WatchedPart) -> PartHealth:
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                return await part.look()
-        except TimeoutError:
-            return PartHealth("unhealthy", f"no answer within {self._deadline_s:g} s")
-        except EmgSessionsError as error:
-            return PartHealth("unhealthy", str(error))
-        except Exception as error:  # noqa: BLE001  # Looking must not fail, least of all when something is wrong. No text: it is not ours.
-            return PartHealth("unhealthy", f"looking at it failed ({type(error).__name__})")
+        """The deadline holds also where giving up a look takes its own time, as a connection does that nobody answers any more."""
+        if part not in self._ending:
+            looking = asyncio.ensure_future(part.look())
+            try:
+                await asyncio.wait({looking}, timeout=self._deadline_s)
+            finally:
+                if not looking.done():
+                    looking.cancel()
+                    self._ending[part] = looking
+                    looking.add_done_callback(lambda ended: self._ended(part, ended))
+            if looking.done():
+                return _seen(looking)
+        return PartHealth("unhealthy", f"no answer within {self._deadline_s:g} s")
+
+    def _ended(self, part: WatchedPart, look: asyncio.Future[PartHealth]) -> None:
+        del self._ending[part]
+        if not look.cancelled():
+            look.exception()  # Nobody asks for it any more.
 
     def _reported(self, seen: Mapping[str, PartHealth]) -> HealthReport:
         for name, health in seen.items():
@@ -85,6 +95,15 @@ class HealthWatch:
             status=_BY_SEVERITY[min(worst, 1)],
             parts={name: PartReport(health, self._since.get(name)) for name, health in seen.items()},
         )
+
+
+def _seen(look: asyncio.Future[PartHealth]) -> PartHealth:
+    try:
+        return look.result()
+    except EmgSessionsError as error:
+        return PartHealth("unhealthy", str(error))
+    except Exception as error:  # noqa: BLE001  # Looking must not fail, least of all when something is wrong. No text: it is not ours.
+        return PartHealth("unhealthy", f"looking at it failed ({type(error).__name__})")
 
 
 class QueueWatch(WatchedPart):

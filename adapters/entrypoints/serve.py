@@ -124,7 +124,7 @@ class _ServerLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
-            structlog.get_logger("server").warning("server_says", message=str(record.msg).partition("\n")[0])
+            structlog.get_logger("server").warning("server_says", message=record.getMessage().partition("\n")[0])
 
 
 def _listening_at(host: str, port: int) -> socket.socket:

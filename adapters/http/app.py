@@ -22,6 +22,7 @@ from adapters.http.analytics import AnalyticsAnswers, AnalyticsFastPath
 from adapters.http.bodies import BodyLimits, BodyRefused, answer_refused
 from adapters.http.dashboard import Dashboard
 from adapters.http.events import EventStreams
+from adapters.http.heads import HeadAsGet
 from adapters.http.needs import HttpNeeds, Needed, OpenNeeds, resolved
 from adapters.http.observation import HttpMeter, Observation
 from adapters.http.policy import HttpPolicy
@@ -64,7 +65,7 @@ def _in_front_of(api: ASGIApp, policy: HttpPolicy, meter: Callable[[], HttpMeter
     They stand before FastAPI, not within: there, each request would first pass layers that cost more than all of ours.
     """
     edge = policy.edge
-    front = api
+    front: ASGIApp = HeadAsGet(api)
     front = BodyLimits(front, default=edge.bodies, routes={webhooks.PATH: edge.event_bodies, uploads.PATH: edge.upload_bodies})
     if not policy.access.has_keys:
         front = LoopbackOnly(front)

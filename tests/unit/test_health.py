@@ -102,3 +102,36 @@ async def test_a_watcher_that_goes_away_takes_nobody_along() -> None:
     assert (await patient).status == "healthy"
     with pytest.raises(asyncio.CancelledError):
         await impatient
+
+
+class ReluctantPart(Part):
+    """Takes its time to give up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_end = asyncio.Event()
+
+    async def look(self) -> PartHealth:
+        self.looks += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.may_end.wait()
+        raise AssertionError
+
+
+async def test_a_part_that_takes_its_time_to_give_up_holds_nobody_up_and_is_not_asked_twice_at_once() -> None:
+    watched = Watched("cache")
+    reluctant = ReluctantPart()
+    watch = HealthWatch({"database": reluctant, **watched.parts}, deadline_s=0.05, clock=lambda: watched.time_s)
+    async with asyncio.timeout(10.0):
+        for watched.time_s in (1.0, 2.0):
+            report = await watch.report()
+            assert report.parts["database"].health == PartHealth("unhealthy", "no answer within 0.05 s")
+            assert report.parts["cache"].health.status == "healthy"
+    assert reluctant.looks == 1
+    reluctant.may_end.set()
+    await asyncio.sleep(0.01)
+    watched.time_s = 3.0
+    await watch.report()
+    assert reluctant.looks == 2

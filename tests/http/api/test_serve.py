@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from adapters.entrypoints.serve import _ServerLog
 from adapters.settings import Settings
 from tests.http.api.servers import served, start
 from tests.http.api.service import Service, token
@@ -31,6 +33,26 @@ def test_it_prints_its_address_answers_and_ends_well(settings: Settings) -> None
     with served(settings) as url:
         assert get(url, "/api/v1/sessions")[0] == 401
         assert get(url, "/api/v1/sessions", Authorization=f"Bearer {token()}")[0] == 200
+
+
+def test_probes_may_ask_with_head(settings: Settings) -> None:
+    with served(settings) as url:
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+        try:
+            for path in ("/health", "/health/live", "/health/ready", "/metrics", "/api/v1/sessions"):
+                connection.request("HEAD", path, headers={"Authorization": f"Bearer {token()}"})
+                answer = connection.getresponse()
+                assert (answer.status, answer.read()) == (200, b""), path
+                assert int(answer.headers["content-length"]) > 0
+        finally:
+            connection.close()
+
+
+def test_what_the_server_says_is_filled_in(capsys: pytest.CaptureFixture[str]) -> None:
+    _ServerLog().emit(logging.LogRecord("uvicorn.error", logging.WARNING, "", 0, "%s is late\nTraceback", ("somebody",), None))
+    seen = capsys.readouterr()
+    assert "somebody is late" in seen.out + seen.err
+    assert "Traceback" not in seen.out + seen.err
 
 
 def failed(process: subprocess.Popen[str]) -> tuple[int, str]:
