@@ -28,7 +28,7 @@ SETTINGS = {
     "listen_addresses": "",  # No TCP at all: the socket's folder, 0700, is what makes trust authentication trustworthy.
     "port": "5432",  # Part of the socket's name.
     "unix_socket_permissions": "0700",
-    "max_connections": "100",  # Several processes with a pool each.
+    "max_connections": "200",  # Several processes with a pool each.
     "shared_buffers": "64MB",  # A guest on somebody's machine; the system's page cache does the rest.
     "max_wal_size": "256MB",  # Bounds the folder, and the time of a recovery after a crash.
     "fsync": "on",  # These are the results of recordings, no cache: what was committed outlives the power cord.
