@@ -31,9 +31,8 @@ from domain.session import SessionId
 from services.therapy_session_processor import Processed
 
 _SYNTHETIC: Final = 3
-_PATIENT: Final = (
-    "DEMO"  # Whose sessions were made up can be told at a glance. Recordings of one's own are nobody's until they are uploaded.
-)
+# Whose sessions were made up can be told at a glance. Recordings of one's own are nobody's until they are uploaded.
+_PATIENT: Final = "DEMO"
 _PIECE_BYTES: Final = 1 << 20
 _MS_SHOWN_MIN: Final = 0.1
 _FIRST_SESSION: Final = datetime(2026, 3, 2, 10, 0, 0, 417_000)  # noqa: DTZ001 - recordings name no time zone

@@ -111,7 +111,7 @@ async def test_putting_again_replaces(recordings: KeptRecordings) -> None:
 async def test_a_recording_of_the_limit_is_taken_and_one_byte_more_is_not(recordings: KeptRecordings) -> None:
     most = bytes(RECORDING_BYTES_MAX)
     await recordings.store.put("most", chunks_of(most, 70_000))
-    with pytest.raises(RecordingTooLarge, match=str(RECORDING_BYTES_MAX)):
+    with pytest.raises(RecordingTooLarge, match=f"{RECORDING_BYTES_MAX / 1e6:g} MB at most"):
         await recordings.store.put("more", chunks_of(most + b"x", 70_000))
     with pytest.raises(RecordingNotFound):
         await content_of(recordings.store, "more")

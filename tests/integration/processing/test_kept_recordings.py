@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import InvalidRecording, StorageUnavailable
+from domain.errors import InvalidRecording, OtherPatient, StorageUnavailable
 from domain.session import SessionId, TherapySession
 from services.recording_intake import RecordingIntake
 from services.therapy_session_processor import Processed
@@ -44,9 +44,9 @@ async def test_it_is_kept_once_under_the_name_of_its_bytes(house: House, folder:
 
 async def test_a_patient_that_is_known_stays(house: House, folder: Path, recording: bytes) -> None:
     received = await house.intake.receive(in_chunks(recording), file_name="b.c3d", patient_code="P-1")
-    session_id = (await processed(house, folder, recording, "DEMO")).session_id
-    assert session_id == received.session.session_id
-    assert (await house.session(session_id)).patient_code == "P-1"
+    with pytest.raises(OtherPatient, match="another patient"):
+        await processed(house, folder, recording, "DEMO")
+    assert (await house.session(received.session.session_id)).patient_code == "P-1"
 
 
 async def test_other_bytes_than_those_of_the_session_are_refused(house: House, folder: Path, recording: bytes) -> None:
