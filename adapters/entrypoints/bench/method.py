@@ -68,7 +68,7 @@ class Pace:
 
 
 FULL: Final = Pace("full", rounds=15, turn_s=0.25, calls=500, sessions=10_000, many_rounds=9, thorough=True)
-QUICK: Final = Pace("quick", rounds=5, turn_s=0.02, calls=60, sessions=2_000, many_rounds=3, thorough=False)
+QUICK: Final = Pace("quick", rounds=5, turn_s=0.02, calls=60, sessions=1_500, many_rounds=3, thorough=False)
 
 
 @dataclass(slots=True)
