@@ -35,14 +35,19 @@ def test_an_interruption_while_the_program_is_loaded_is_one_line_at_most(tmp_pat
     assert ended.stderr in ("", "error: interrupted\n")
 
 
-@pytest.mark.parametrize(
-    "command", [("process", "a.c3d"), ("show", "6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10"), ("cache", "stats")], ids=" ".join
-)
-@pytest.mark.parametrize("settings", [{}, {"STORAGE": "memory"}, {"STORAGE": "memory", "CACHE": "none"}], ids=str)
+PROCESS, SHOW, STATS = ("process", "a.c3d"), ("show", "6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10"), ("cache", "stats")
+EMBEDDED: dict[str, str] = {}
+VALKEY_ALONE = {"STORAGE": "memory"}
+RECORDINGS_ALONE = {"STORAGE": "memory", "CACHE": "none"}  # Of the three commands only `process` looks at those.
+NEEDS_A_FOLDER = [
+    *((settings, command) for settings in (EMBEDDED, VALKEY_ALONE) for command in (PROCESS, SHOW, STATS)),
+    (RECORDINGS_ALONE, PROCESS),
+]
+
+
+@pytest.mark.parametrize(("settings", "command"), NEEDS_A_FOLDER, ids=str)
 @pytest.mark.parametrize("folder", ["/proc/x", "a.c3d/data"])
 def test_a_data_folder_that_cannot_be_is_named(tmp_path: Path, folder: str, settings: dict[str, str], command: tuple[str, ...]) -> None:
-    if settings.get("CACHE") == "none" and command[0] != "process":
-        pytest.skip("needs no folder")
     synthesise(tmp_path / "a.c3d", seed=1, duration_s=12.0)
     ended = emg_sessions(tmp_path, {"DATA_DIR": folder} | settings)(*command)
     assert ended.code == USAGE, ended.err
