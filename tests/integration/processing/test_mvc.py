@@ -99,17 +99,22 @@ async def test_the_same_values_and_none_change_nothing(house: House, recording: 
     assert len(house.workers.file_names) == 1
 
 
-async def test_a_sessions_own_values_go_before_the_settings(house: House, recording: bytes) -> None:
-    settings = AnalysisParameters(mvc_session=9e-4, mvc_by_channel={"CH1": 8e-4, "CH2": 7e-4})
-    session_id = (await uploaded(house, recording, ONE)).session.session_id
-    processor = TherapySessionProcessor(
+def processor_with(house: House, parameters: AnalysisParameters) -> TherapySessionProcessor:
+    """Another processor in the same house, where the settings say something else."""
+    return TherapySessionProcessor(
         reader=C3dRecordingReader(),
         workers=house.workers,
         repository=house.repository,
         registry=house.registry,
         store=house.store,
-        parameters=settings,
+        parameters=parameters,
     )
+
+
+async def test_a_sessions_own_values_go_before_the_settings(house: House, recording: bytes) -> None:
+    settings = AnalysisParameters(mvc_session=9e-4, mvc_by_channel={"CH1": 8e-4, "CH2": 7e-4})
+    session_id = (await uploaded(house, recording, ONE)).session.session_id
+    processor = processor_with(house, settings)
     await processor.process_session(session_id)
     assert [mvc.value for mvc in await mvcs(house, session_id)] == [3e-4, 7e-4]
     await uploaded(house, recording, OTHER)
@@ -219,14 +224,7 @@ async def test_values_that_the_settings_gave_already_are_kept_without_another_an
 ) -> None:
     path = tmp_path / "a.c3d"
     path.write_bytes(recording)
-    processor = TherapySessionProcessor(
-        reader=C3dRecordingReader(),
-        workers=house.workers,
-        repository=house.repository,
-        registry=house.registry,
-        store=house.store,
-        parameters=AnalysisParameters(mvc_session=4e-4),
-    )
+    processor = processor_with(house, AnalysisParameters(mvc_session=4e-4))
     first = await processor.process(path)
     again = await processor.process(path, mvc=OTHER)
     assert (again.new, again.version, len(house.workers.file_names)) == (False, first.version, 1)
