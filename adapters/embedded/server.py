@@ -129,7 +129,7 @@ class EmbeddedServer(ABC):
 
         start = Lock(self._folder / "start.lock")
         try:
-            self._make_folder()
+            make_private_folder(self._folder)
             self._await(start)
             yield
         except OSError as error:
@@ -143,15 +143,6 @@ class EmbeddedServer(ABC):
             raise StorageUnavailable(message) from error
         finally:
             start.release()
-
-    def _make_folder(self) -> None:
-        try:
-            make_private_folder(self._folder)
-        except FileNotFoundError as error:  # Where there are no folders to be made, as in /proc. Later, something else would be missing.
-            message = (
-                f"the embedded {self._title} in {self._folder}: {error}; set DATA_DIR to a folder of yours, or {self._setting} to a server"
-            )
-            raise InvalidSettings(message) from error
 
     def _await(self, lock: Lock) -> None:
         deadline = time.monotonic() + self._patience.lock_s
