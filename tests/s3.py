@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from adapters.recordings import S3Access
+from tests.ports import free_ports
 
 _START_S: Final = 30.0
 _ATTEMPTS: Final = 5
@@ -57,9 +58,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     """Start one, and stop it."""
     folder.mkdir(parents=True, exist_ok=True)
     for attempt in range(_ATTEMPTS):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        (port,) = free_ports(1)
         command = [str(Path(sys.executable).with_name("nanio")), "serve", "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
         environment = {**os.environ, "NANIO_ACCESS_KEY": KEY, "NANIO_SECRET_KEY": SECRET, "NANIO_DATA_DIR": str(folder)}
         with (folder.parent / "nanio.log").open("wb") as log:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import redis.asyncio
 
 from adapters.embedded import EmbeddedValkey
 from tests.patience import eventually
+from tests.ports import free_ports
 from tests.servers import wait_until_gone
 
 SERVICE = "sessions"
@@ -152,7 +152,8 @@ class Cluster:
         """Starts all, and returns once each knows of the others and all slots are served."""
         with ExitStack() as stack:
             count = 2 * PRIMARIES if replicas else PRIMARIES
-            ports, buses = free_ports(count), free_ports(count)
+            taken = free_ports(2 * count)
+            ports, buses = taken[:count], taken[count:]
             nodes: list[Node] = []
             for number, (port, bus) in enumerate(zip(ports, buses, strict=True)):
                 options = {
@@ -240,15 +241,6 @@ async def _replicates(client: Any, primary: str) -> bool:
     except redis.exceptions.ResponseError:  # It has not heard of it yet.
         return False
     return True
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listened at a moment ago."""
-    with ExitStack() as taken:
-        sockets = [taken.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:

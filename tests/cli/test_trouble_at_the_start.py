@@ -20,6 +20,8 @@ class Interrupting:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
             os.kill(os.getpid(), signal.SIGINT)
+# As from a terminal: what a shell runs in the background ignores Ctrl-C, and so do the children of tests that run there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.meta_path.insert(0, Interrupting())
 from adapters.entrypoints.main import main
 sys.argv = ["emg-sessions", "show", "6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10"]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from tests.faults.conftest import Scene
 from tests.faults.history import Lost, now_s
 from tests.faults.witness import Witness, under_load
 from tests.patience import eventually
+from tests.ports import free_ports
 from tests.proxies import Proxy
 from tests.servers import OwnRedis, server_folder
 from tests.strategies import new_id
@@ -147,9 +147,7 @@ async def test_failover_to_a_detached_replica_that_lost_acknowledged_invalidatio
 async def follow(primary_url: str, replica_url: str) -> None:
     """Makes one server the replica of another, which listens on TCP for that, and waits until it has everything."""
     async with client(primary_url) as primary, client(replica_url) as replica:
-        with closing(socket.socket()) as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        (port,) = free_ports(1)
         await primary.config_set("repl-diskless-sync-delay", 0)
         await primary.config_set("port", port)
         await replica.replicaof("127.0.0.1", port)
