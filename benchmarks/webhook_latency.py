@@ -35,6 +35,7 @@ sys.path.insert(0, str(ROOT))
 
 from adapters.c3d.synthesis import synthesise  # noqa: E402
 from adapters.embedded import EmbeddedPostgres, EmbeddedValkey  # noqa: E402
+from adapters.entrypoints.bench.ports import free_ports  # noqa: E402
 from adapters.http.signature import sign  # noqa: E402
 from adapters.settings import load_settings  # noqa: E402
 from container import resolve, running, upgrade_schema  # noqa: E402
@@ -147,12 +148,6 @@ def process(*command: str | Path, environment: dict[str, str]) -> Iterator[subpr
             started.wait()
 
 
-def free_port() -> int:
-    """A port that nobody listens at now."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
 def wait_for(port: int) -> None:
     """Returns when somebody listens."""
     end = time.monotonic() + START_S_MAX
@@ -228,7 +223,7 @@ def run(events: int, per_second: float, load: int) -> dict[str, Any]:
         asyncio.run(upgrade())
         size = lay_out(folder / "data" / "recordings", load, events)
         requests = [event(number, size) for number in range(events)]
-        ports = {"webhook": free_port(), "empty": free_port()}
+        ports = dict(zip(("webhook", "empty"), free_ports(2), strict=True))
         stack.enter_context(process(PROGRAM, "serve", "--no-worker", "--port", str(ports["webhook"]), environment={}))
         stack.enter_context(process(sys.executable, __file__, "--empty", str(ports["empty"]), environment={}))
         for port in ports.values():

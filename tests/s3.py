@@ -16,8 +16,8 @@ from typing import Final
 import psutil
 import pytest
 
+from adapters.entrypoints.bench.ports import free_ports
 from adapters.recordings import S3Access
-from tests.ports import free_ports
 
 _START_S: Final = 30.0
 _ATTEMPTS: Final = 5

@@ -15,8 +15,8 @@ from typing import IO, Any, Self
 import redis.asyncio
 
 from adapters.embedded import EmbeddedValkey
+from adapters.entrypoints.bench.ports import free_ports
 from tests.patience import eventually
-from tests.ports import free_ports
 from tests.servers import wait_until_gone
 
 SERVICE = "sessions"

@@ -14,6 +14,7 @@ import redis.asyncio
 from redis.exceptions import OutOfMemoryError
 
 from adapters.embedded import EmbeddedValkey
+from adapters.entrypoints.bench.ports import free_ports
 from adapters.redis_cache.policy import CachePolicy
 from domain.ports import Freshness
 from domain.session import SessionId
@@ -21,7 +22,6 @@ from tests.faults.conftest import Scene
 from tests.faults.history import Lost, now_s
 from tests.faults.witness import Witness, under_load
 from tests.patience import eventually
-from tests.ports import free_ports
 from tests.proxies import Proxy
 from tests.servers import OwnRedis, server_folder
 from tests.strategies import new_id

@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,6 +25,7 @@ from redis.asyncio.connection import parse_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.embedded import EmbeddedPostgres, EmbeddedValkey
+from adapters.entrypoints.bench.ports import free_ports
 from adapters.postgres import migrations
 from adapters.postgres.address import asyncpg_url
 from adapters.postgres.engine import PostgresPolicy, create_engine
@@ -75,7 +75,8 @@ class OwnServers:
         # Not below a folder of the user's: PostgreSQL may run as another user than root.
         self._folder = Path(tempfile.mkdtemp(prefix="emg-bench-")).resolve()
         self._postgres, self._valkey = EmbeddedPostgres(self._folder), EmbeddedValkey(self._folder)
-        self._password, self._port = secrets.token_hex(16), _free_port()
+        self._password = secrets.token_hex(16)
+        (self._port,) = free_ports(1)
 
     def open_postgres(self) -> str:
         """Starts it; its URL."""
@@ -114,13 +115,6 @@ class OwnServers:
             self._postgres.close()
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 async def _new_database(server_url: str, name: str) -> tuple[dict[str, str], str]:
