@@ -24,7 +24,7 @@ from adapters.redis_cache.stats import CacheStats
 
 _UNDER_WAY_MAX: Final = 2
 # A reader can go elsewhere before it is certain that the server has failed.
-_PATIENCE: Final = 0.75
+_PATIENCE: Final = 0.5
 # A timer may come so much too early.
 _TIMER_S: Final = 0.001
 _BUFFER_BYTES: Final = 256 * 1024

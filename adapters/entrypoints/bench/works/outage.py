@@ -19,6 +19,7 @@ from typing import Any, Final
 from adapters.entrypoints.bench.documents import small
 from adapters.entrypoints.bench.figures import Asked, Curves, Findings, Line, Row, Spread, Table
 from adapters.entrypoints.bench.ledger import Ledger
+from adapters.entrypoints.bench.method import garbage_frozen
 from adapters.entrypoints.bench.open_loop import Call, OpenLoop
 from adapters.entrypoints.bench.peers.ours import Ours, OursFar
 from adapters.entrypoints.bench.peers.peer import Peer
@@ -148,7 +149,9 @@ async def runs_of(kinds: Sequence[type[Peer]], plan: Plan, stage: Stage) -> dict
             for step in range(steps):
                 group = groups[step % len(groups)]
                 stage.progress.at(step / steps, f"run {step + 1} of {steps}")
-                for name, run in (await _run(group, plan, place, own, stage)).items():
+                # Keys of its own: what an earlier run has left in Redis is outdated, and would be dropped while this one begins.
+                keys = replace(place, key_prefix=f"{place.key_prefix}_{step}")
+                for name, run in (await _run(group, plan, keys, own, stage)).items():
                     found[name].append(run)
     finally:
         await own.aclose()
@@ -182,6 +185,8 @@ class _Driven:
 async def _run(kinds: Sequence[type[Peer]], plan: Plan, place: Place, own: OwnServers, stage: Stage) -> dict[str, Run]:
     analytics = small(stage.documents.recorded)
     async with AsyncExitStack() as closing:
+        # A full pass of the garbage collector stops the loop for 0.1 s, and would be the p99 of whoever it happens to.
+        closing.enter_context(garbage_frozen())
         driven = {}
         everybody: Sequence[type[Peer]] = (*kinds, NoCache)
         for place_of, kind in enumerate(everybody):
@@ -191,34 +196,34 @@ async def _run(kinds: Sequence[type[Peer]], plan: Plan, place: Place, own: OwnSe
             driven[kind.name] = _Driven(witness, numbers)
             for number in numbers:  # Warm.
                 await witness.read(number)
+        redis_pid = await asyncio.to_thread(own.redis_pid)  # Before there is a load, which the search would slow down.
         begin_s = time.monotonic()
         breakers = {name: each.witness.peer for name, each in driven.items() if isinstance(each.witness.peer, Ours)}
         async with all_or_first_failure() as group:
             for name, each in driven.items():
                 group.create_task(each.start(plan.database_rate_per_s if name == NoCache.name else plan.rate_per_s, begin_s))
-            happened = await _hurt(own, plan, begin_s, breakers)
+            happened = await _hurt(own, redis_pid, plan, begin_s, breakers)
             for each in driven.values():
                 each.loop.stop_at(happened("").end_s)
     database = driven.pop(NoCache.name).loop.calls
     return {name: Run(each.loop.calls, database, each.witness.ledger, happened(name)) for name, each in driven.items()}
 
 
-async def _hurt(own: OwnServers, plan: Plan, begin_s: float, breakers: dict[str, Ours]) -> Callable[[str], Moments]:
+async def _hurt(own: OwnServers, redis_pid: int | None, plan: Plan, begin_s: float, breakers: dict[str, Ours]) -> Callable[[str], Moments]:
     """Does to Redis what the plan says; when that was, by way."""
     opened: dict[str, float] = {}
-    pid = await asyncio.to_thread(own.redis_pid)
     await _until(begin_s + plan.calm_s)
     before = {name: _openings(peer) for name, peer in breakers.items()}
-    own.signal_redis(signal.SIGSTOP, pid)
+    own.signal_redis(signal.SIGSTOP, redis_pid)
     frozen_s = time.monotonic()
     while len(opened) < len(breakers) and time.monotonic() < frozen_s + min(_OPENS_S_MAX, plan.frozen_s):
         opened |= {name: time.monotonic() for name, peer in breakers.items() if name not in opened and _openings(peer) > before[name]}
         await asyncio.sleep(_POLL_S)
     await _until(frozen_s + plan.frozen_s)
-    own.signal_redis(signal.SIGCONT, pid)
+    own.signal_redis(signal.SIGCONT, redis_pid)
     resumed_s = time.monotonic()
     await _until(resumed_s + plan.between_s)
-    own.signal_redis(signal.SIGKILL, pid)
+    own.signal_redis(signal.SIGKILL, redis_pid)
     killed_s = time.monotonic()
     await _until(killed_s + plan.gone_s)
     await own.open_redis()
