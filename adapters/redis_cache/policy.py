@@ -38,7 +38,11 @@ class CachePolicy:
     near_trust_s: float = 1.0
     """How long a decoded document is served without asking Redis; it adds to the bound for reads that do not ask for FRESH."""
     inner_reads_max: int = 32
-    """Reads of the truth at once; more wait, up to `inner_wait_s`."""
+    """Batches and versions read of the truth at once; more wait, up to `inner_wait_s`."""
+    inner_singles_max: int = 2
+    """Single reads of the truth at once; who comes meanwhile gathers, and waits as long at most."""
+    inner_gathered_max: int = 32
+    """So many gathered reads become one."""
     inner_wait_s: float = 10.0
     fail_safe_s: float = 0.0
     """If the truth itself fails: how old an answer may be that is served instead, flagged as stale. 0: none is."""
@@ -83,7 +87,8 @@ class CachePolicy:
         need(0 < self.refresh_fraction <= 1, "entries are renewed after a fraction of their life, above 0 and at most 1")
         need(self.near_trust_s >= 0, f"CACHE_NEAR_TRUST_S must be at least 0, not {self.near_trust_s}")
         need(self.near_entries_max >= 0 and self.near_bytes_max > 0, "CACHE_NEAR_ENTRIES_MAX must be at least 0")
-        need(self.inner_reads_max >= 1 and self.inner_wait_s > 0, "at least one read of the database must be possible")
+        reads = min(self.inner_reads_max, self.inner_singles_max, self.inner_gathered_max)
+        need(reads >= 1 and self.inner_wait_s > 0, "at least one read of the database must be possible")
         need(self.fail_safe_s >= 0, f"CACHE_FAIL_SAFE_S must be at least 0, not {self.fail_safe_s}")
         need(self.sampler_s >= 0, f"CACHE_SAMPLER_S must be at least 0, not {self.sampler_s}")
         need(self.command_s > 0, f"REDIS_COMMAND_TIMEOUT_MS must be above 0, not {self.command_s * 1000:g}")

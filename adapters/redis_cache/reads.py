@@ -34,7 +34,7 @@ class CoalescedReads(asyncio.BufferedProtocol):
     """Reads entries, or their headers, together with the heartbeat; each once a command, whoever and however many ask for it.
 
     Two commands may be under way; who asks meanwhile gathers for the next, so the busier it is, the larger they are. Cancelling a reader
-    touches nobody else. Readers wait for three quarters of the deadline; then they, and all who come until an answer does, are told that
+    touches nobody else. Readers wait for half of the deadline; then they, and all who come until an answer does, are told that
     Redis is slow. At the deadline itself the connection is given up, and tried again beside the reads: a Redis that hangs takes connections
     and says nothing, and one deadline tells as much as many.
     """
