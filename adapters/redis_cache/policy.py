@@ -39,8 +39,8 @@ class CachePolicy:
     """How long a decoded document is served without asking Redis; it adds to the bound for reads that do not ask for FRESH."""
     inner_reads_max: int = 32
     """Batches and versions read of the truth at once; more wait, up to `inner_wait_s`."""
-    inner_singles_max: int = 2
-    """Single reads of the truth at once; who comes meanwhile gathers, and waits as long at most."""
+    inner_singles_max: int = 3
+    """Statements for single reads of the truth at once; who comes meanwhile gathers for the next, and waits as long at most."""
     inner_gathered_max: int = 32
     """So many gathered reads become one."""
     inner_wait_s: float = 10.0

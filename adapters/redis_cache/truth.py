@@ -1,8 +1,8 @@
 """The inner repository behind its bounds: so many reads at once, and a bounded wait for a turn.
 
-When Redis goes away every read comes here, all of those that waited for it in the same moment. A few are read one by one; who comes while
-these are under way gathers, and what has gathered is read by one statement. So the database has as many statements to answer as it answers,
-on the few connections that are open, however many read.
+When Redis goes away every read comes here, all of those that waited for it in the same moment. Of those that come in one turn of the event
+loop the first is read by itself; the others, and who comes while as many as may be are under way, gather, and what has gathered is read by
+one statement. So a burst is a few statements on the few connections that are open, however many read (docs/adr/0025).
 """
 
 from __future__ import annotations
@@ -41,14 +41,17 @@ class Truth:
         self._gathered_max = policy.inner_gathered_max
         self._wait_s = policy.inner_wait_s
         self._shared: Flights[tuple[SessionId, int], AnalyticsAnswer | None] = Flights(policy.heartbeat_s)
+        self._has_begun_one = False
         self._gathering: _Gathering | None = None
         self._gathered: Flights[_Gathering, dict[SessionId, AnalyticsAnswer]] = Flights(inf)
 
     async def get(self, session_id: SessionId) -> AnalyticsAnswer | None:
         """A read that begins after this call."""
-        if self._singles.locked():
+        if self._has_begun_one or self._singles.locked():
             return await self._get_gathered(session_id)
-        async with self._turn(self._singles):
+        self._has_begun_one = True
+        asyncio.get_running_loop().call_soon(self._turn_ends)
+        async with self._place(self._singles):
             return await self._inner.get(session_id, freshness=Freshness.FRESH)
 
     async def get_shared(self, session_id: SessionId, writes: int) -> AnalyticsAnswer | None:
@@ -62,23 +65,26 @@ class Truth:
 
     async def get_document(self, session_id: SessionId) -> DocumentAnswer | None:
         """The document, by a read that begins after this call."""
-        async with self._turn(self._places):
+        async with self._place(self._places):
             return await self._inner.get_document(session_id, freshness=Freshness.FRESH)
 
     async def get_version(self, session_id: SessionId) -> VersionAnswer | None:
         """The version alone, by a read that begins after this call."""
-        async with self._turn(self._places):
+        async with self._place(self._places):
             return await self._inner.get_version(session_id, freshness=Freshness.FRESH)
 
     async def get_many(self, session_ids: Sequence[SessionId]) -> dict[SessionId, AnalyticsAnswer]:
         """One read that begins after this call."""
-        async with self._turn(self._places):
+        async with self._place(self._places):
             return await self._inner.get_many(session_ids, freshness=Freshness.FRESH)
 
     async def aclose(self) -> None:
         """Ends reads that nobody waits for any more."""
         await self._shared.aclose()
         await self._gathered.aclose()
+
+    def _turn_ends(self) -> None:
+        self._has_begun_one = False
 
     async def _get_gathered(self, session_id: SessionId) -> AnalyticsAnswer | None:
         gathering = self._gathering
@@ -92,10 +98,13 @@ class Truth:
         return answers.get(session_id)
 
     async def _read_gathered(self, gathering: _Gathering) -> dict[SessionId, AnalyticsAnswer]:
-        async with self._turn(self._singles):
+        async with self._place(self._singles):
             if self._gathering is gathering:  # It begins: whoever comes now may have to know more.
                 self._gathering = None
             session_ids = list(gathering.session_ids)
+            if len(session_ids) == 1:
+                answer = await self._inner.get(session_ids[0], freshness=Freshness.FRESH)
+                return {} if answer is None else {session_ids[0]: answer}
             try:
                 return await self._inner.get_many(session_ids, freshness=Freshness.FRESH)
             except StoredDataInvalid:
@@ -116,7 +125,7 @@ class Truth:
         return answers
 
     @asynccontextmanager
-    async def _turn(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
+    async def _place(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
         began_s = self._stats.clock()
         try:
             async with asyncio.timeout(self._wait_s):

@@ -38,8 +38,11 @@ async def stored(truth: WatchedRepository, count: int) -> list[SessionId]:
 
 
 async def begin(asked: Truth, session_ids: Sequence[SessionId]) -> list[asyncio.Task[AnalyticsAnswer | None]]:
-    tasks = [asyncio.create_task(asked.get(session_id)) for session_id in session_ids]
-    await settle()
+    """One after the other."""
+    tasks = []
+    for session_id in session_ids:
+        tasks.append(asyncio.create_task(asked.get(session_id)))
+        await settle()
     return tasks
 
 
@@ -60,6 +63,15 @@ async def test_who_comes_while_others_are_under_way_is_read_with_who_comes_too(t
     truth.open.set()
     assert await numbers(tasks) == [0, 1, 2, 3, None, 3]
     assert truth.reads[2:] == [(known[2], known[3], asked[4])]
+
+
+async def test_who_comes_at_the_same_moment_is_read_together(truth: WatchedRepository, gathering: Truth) -> None:
+    known = await stored(truth, 4)
+    tasks = [asyncio.create_task(gathering.get(session_id)) for session_id in known]
+    await settle()
+    assert truth.reads == [(known[0],), tuple(known[1:])]
+    truth.open.set()
+    assert await numbers(tasks) == [0, 1, 2, 3]
 
 
 async def test_no_more_are_read_together_than_is_allowed(truth: WatchedRepository, gathering: Truth) -> None:
