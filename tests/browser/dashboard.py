@@ -176,3 +176,8 @@ async def faint_texts(page: Page) -> list[Any]:
         }"""
     )
     return found
+
+
+def shown(page: Page) -> Locator:
+    """What is seen of a page: its texts are told to screen readers once more, beside it."""
+    return page.get_by_role("main")

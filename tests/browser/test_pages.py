@@ -15,7 +15,7 @@ from playwright.async_api import BrowserContext, Page, expect
 
 from adapters.c3d.synthesis import synthesise
 from tests.browser.conftest import PATIENT
-from tests.browser.dashboard import Dashboard, Watched, distinct_colours, faint_texts, overflow_px, served, synthetic
+from tests.browser.dashboard import Dashboard, Watched, distinct_colours, faint_texts, overflow_px, served, shown, synthetic
 from tests.patience import eventually
 
 EVERYWHERE = [("phone", "light"), ("tablet", "light"), ("desktop", "dark")]
@@ -71,14 +71,14 @@ async def test_zooming_fetches_a_finer_window_just_in_time_and_none_is_large(vis
     before = len(visit.signal_answers)
     async with page.expect_response(re.compile("/signals/.*start_s=")):
         await page.get_by_role("button", name="Zoom in").click()
-    await expect(page.get_by_text("7.50 to 22.50 s")).to_be_visible()
+    await expect(shown(page).get_by_text("7.50 to 22.50 s")).to_be_visible()
     async with page.expect_response(re.compile("/signals/.*start_s=")):
         await drag_over(page)
-    await expect(page.get_by_text("7.50 to 22.50 s")).to_have_count(0)
+    await expect(shown(page).get_by_text("7.50 to 22.50 s")).to_have_count(0)
     assert len(visit.signal_answers) >= before + 2
     assert max([len(await answer.body()) for answer in visit.signal_answers]) <= WINDOW_BYTES_MAX
     await page.get_by_role("button", name="Whole recording").click()
-    await expect(page.get_by_text("whole recording, 30")).to_be_visible()
+    await expect(shown(page).get_by_text("whole recording, 30")).to_be_visible()
 
 
 @pytest.mark.parametrize("context", [("phone", "light")], indirect=True, ids=["phone"])
@@ -134,11 +134,11 @@ async def test_a_peak_that_would_make_all_else_small_is_cut_until_it_is_asked_fo
     recording.write(str(tmp_path / "peak.c3d"))
     peaked = await dashboard.analysed((tmp_path / "peak.c3d").read_bytes(), "P105", "peak.c3d")
     page = await visit.open(f"/sessions/{peaked}", drawn=True)
-    await expect(page.get_by_text("A few peaks are much higher")).to_be_visible()
+    await expect(shown(page).get_by_text("A few peaks are much higher")).to_be_visible()
     cut = await page.locator(".plot").first.screenshot()
     await full_height.click()
     await expect(full_height).to_have_attribute("aria-pressed", "true")
-    await expect(page.get_by_text("A few peaks are much higher")).to_be_hidden()
+    await expect(shown(page).get_by_text("A few peaks are much higher")).to_be_hidden()
     assert await page.locator(".plot").first.screenshot() != cut
 
 
@@ -213,7 +213,7 @@ async def test_patients_are_listed_with_how_many_sessions_they_have(visit: Watch
 async def test_trends_follow_a_metric_and_say_that_mvc_is_estimated(visit: Watched, session: str) -> None:
     page = await visit.open(f"/patients/{PATIENT}", drawn=True)
     assert await distinct_colours(page.locator(".plot")) > 3
-    await expect(page.get_by_text("estimated from the same recording")).to_be_visible()
+    await expect(shown(page).get_by_text("estimated from the same recording")).to_be_visible()
     await page.get_by_label("Metric").select_option("Median frequency")
     await expect(page.get_by_role("heading", name="Median frequency").first).to_be_visible()
     await page.wait_for_selector("[data-drawn]", state="attached")
@@ -226,7 +226,7 @@ async def test_the_cache_page_shows_tiers_hit_rate_latency_staleness_and_breaker
     await visit.open(f"/sessions/{session}", drawn=True)
     page = await visit.open("/cache", drawn=True)
     for text in ("hit rate", "Process memory", "Redis", "PostgreSQL, and stored", "Heartbeat", "of 2 s allowed", "Closed. Redis is asked."):
-        await expect(page.get_by_text(text, exact=False).first).to_be_visible()
+        await expect(shown(page).get_by_text(text, exact=False).first).to_be_visible()
     await expect(page.locator(".big-figure")).to_contain_text("%")
     assert await distinct_colours(page.locator(".plot").first) > 2
 
@@ -235,13 +235,13 @@ async def test_a_service_that_is_gone_is_named_and_nothing_is_called_healthy(vis
     page = await visit.open(f"/sessions/{session}", drawn=True)
     await page.context.set_offline(True)
     await page.get_by_role("button", name="Zoom in").click()
-    await expect(page.get_by_text("Finer signals could not be loaded")).to_contain_text("Look whether the service runs")
+    await expect(shown(page).get_by_text("Finer signals could not be loaded")).to_contain_text("Look whether the service runs")
     await page.context.set_offline(False)
     page = await visit.open("/cache", drawn=True)
     parts = page.get_by_label("Parts of the system")
     await expect(parts.get_by_text("Healthy").first).to_be_visible()
     await page.context.set_offline(True)
-    await expect(page.get_by_text("The service does not answer").first).to_be_visible()
+    await expect(shown(page).get_by_text("The service does not answer").first).to_be_visible()
     await expect(parts.get_by_text("Not known")).to_have_count(await parts.locator(".tile").count())
     assert await parts.locator(".tile-good").count() == 0
     await visit.picture("cache-gone-desktop-light")
@@ -275,7 +275,7 @@ async def tab_stops(page: Page) -> list[str] | None:
 
 async def test_an_estimated_mvc_says_how_a_measured_one_is_given_and_leads_there(visit: Watched, session: str) -> None:
     page = await visit.open(f"/sessions/{session}", drawn=True)
-    hint = page.get_by_text("upload this recording again")
+    hint = shown(page).get_by_text("upload this recording again")
     await expect(hint).to_be_visible()
     await hint.scroll_into_view_if_needed()
     await hint.get_by_role("link", name="Measured MVC").click()
@@ -285,7 +285,7 @@ async def test_an_estimated_mvc_says_how_a_measured_one_is_given_and_leads_there
 async def test_what_does_not_exist_is_told_in_a_sentence(visit: Watched) -> None:
     page = await visit.open(f"/sessions/{uuid4()}")
     await expect(page.get_by_role("heading", level=1)).to_have_text("There is no such session")
-    await expect(page.get_by_text("It may have been erased")).to_be_visible()
+    await expect(shown(page).get_by_text("It may have been erased")).to_be_visible()
     page = await visit.open("/sessions/nothing-like-an-id")
     await expect(page.get_by_role("heading", level=1)).to_have_text("This is no session id")
     page = await visit.open("/no/such/page")
@@ -296,14 +296,14 @@ async def test_what_does_not_exist_is_told_in_a_sentence(visit: Watched) -> None
 
 async def test_a_list_without_sessions_says_what_to_do(visit: Watched) -> None:
     page = await visit.open("/?patient=P998")
-    await expect(page.get_by_text("No session is like that")).to_be_visible()
-    await expect(page.get_by_text("Codes differ by upper and lower case, too.")).to_be_visible()
+    await expect(shown(page).get_by_text("No session is like that")).to_be_visible()
+    await expect(shown(page).get_by_text("Codes differ by upper and lower case, too.")).to_be_visible()
 
 
 @pytest.mark.parametrize("context", [("phone", "light")], indirect=True, ids=["phone"])
 async def test_a_code_in_another_case_finds_nothing_and_is_offered_as_it_is_written(visit: Watched, session: str) -> None:
     page = await visit.open(f"/?patient=%20{PATIENT.lower()}")
-    await expect(page.get_by_text("No session is like that")).to_be_visible()
+    await expect(shown(page).get_by_text("No session is like that")).to_be_visible()
     await visit.picture("sessions-another-case-phone-light")
     await page.get_by_role("link", name=PATIENT, exact=True).click()
     await page.wait_for_url(f"**/?patient={PATIENT}*")
@@ -314,8 +314,8 @@ async def test_the_list_shows_by_what_it_is_sorted(visit: Watched, dashboard: Da
     older = synthetic(tmp_path, 77, duration_s=5.0, recorded_at=datetime(2026, 1, 5, 9, 0))  # noqa: DTZ001
     last = await dashboard.analysed(older, PATIENT, "recorded first.c3d")
     page = await visit.open(f"/?patient={PATIENT}")
-    await expect(page.get_by_text("Last arrived first", exact=True)).to_be_visible()
-    assert await page.locator("tbody tr").count() == await page.get_by_text(re.compile("^Arrived [0-9]")).count() == 3
+    await expect(shown(page).get_by_text("Last arrived first", exact=True)).to_be_visible()
+    assert await page.locator("tbody tr").count() == await shown(page).get_by_text(re.compile("^Arrived [0-9]")).count() == 3
     links = page.locator("tbody a[href^='/sessions/']")
     await expect(links.first).to_have_attribute("href", f"/sessions/{last}")
     await expect(page.locator(f'a[href="/sessions/{session}"]')).to_be_visible()
@@ -337,7 +337,7 @@ async def test_a_session_whose_recording_is_lost_shows_its_figures_and_says_why_
     session = await dashboard.analysed(another, "P104", "lost.c3d")
     (data_dir / "recordings" / "uploads" / f"{hashlib.sha256(another).hexdigest()}.c3d").unlink()
     page = await visit.open(f"/sessions/{session}")
-    await expect(page.get_by_text("The signals cannot be shown")).to_contain_text("The figures below are not affected")
+    await expect(shown(page).get_by_text("The signals cannot be shown")).to_contain_text("The figures below are not affected")
     await expect(page.get_by_role("table", name="Metrics by channel")).to_be_visible()
 
 
@@ -362,17 +362,17 @@ async def test_a_session_is_erased_after_a_question(visit: Watched, dashboard: D
     session = await dashboard.analysed(another, "P102", "erasable.c3d")
     page = await visit.open(f"/sessions/{session}", drawn=True)
     await erase(page)
-    await expect(page.get_by_text("erasable.c3d")).to_have_count(0)
+    await expect(shown(page).get_by_text("erasable.c3d")).to_have_count(0)
 
 
 @pytest.mark.parametrize("context", [("phone", "light")], indirect=True, ids=["phone"])
 async def test_a_session_that_failed_is_erased_like_any_other(visit: Watched, dashboard: Dashboard) -> None:
     session = await dashboard.uploaded(b"\x02P" + bytes(3000), "P106", "failing.c3d")
     page = await visit.open(f"/sessions/{session}")
-    await expect(page.get_by_text("It could not be analysed")).to_be_visible(timeout=60_000)
+    await expect(shown(page).get_by_text("It could not be analysed")).to_be_visible(timeout=60_000)
     await visit.picture("session-failed-phone-light")
     await erase(page)
-    await expect(page.get_by_text("failing.c3d")).to_have_count(0)
+    await expect(shown(page).get_by_text("failing.c3d")).to_have_count(0)
 
 
 async def test_a_session_that_waits_for_a_worker_is_erased_like_any_other(
@@ -382,9 +382,9 @@ async def test_a_session_that_waits_for_a_worker_is_erased_like_any_other(
         session = await Dashboard(address).uploaded(another, "P107", "waiting.c3d")
         visit = Watched(await context.new_page(), address)
         page = await visit.open(f"/sessions/{session}")
-        await expect(page.get_by_text("It waits for a worker.")).to_be_visible()
+        await expect(shown(page).get_by_text("It waits for a worker.")).to_be_visible()
         await erase(page)
-        await expect(page.get_by_text("No sessions yet")).to_be_visible()
+        await expect(shown(page).get_by_text("No sessions yet")).to_be_visible()
         await page.close()
     assert visit.missteps == []
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import BrowserContext, expect
 
 from tests.browser.conftest import PATIENT
-from tests.browser.dashboard import Watched, served
+from tests.browser.dashboard import Watched, served, shown
 from tests.http.serving import JWT_SECRET, token
 
 
@@ -35,10 +35,10 @@ async def test_somebody_unknown_signs_in_and_comes_back_to_where_they_wanted_to_
     field = page.get_by_label("Access token")
     await field.fill("nonsense")
     await page.get_by_role("button", name="Sign in").click()
-    await expect(page.get_by_text("This is no JSON Web Token")).to_be_visible()
+    await expect(shown(page).get_by_text("This is no JSON Web Token")).to_be_visible()
     await field.fill(token("admin")[:-4] + "AAAA")
     await page.get_by_role("button", name="Sign in").click()
-    await expect(page.get_by_text("The service does not accept this token")).to_be_visible()
+    await expect(shown(page).get_by_text("The service does not accept this token")).to_be_visible()
     await keyed.picture("sign-in-desktop-light")
     await field.fill(token("admin"))
     await page.get_by_role("button", name="Sign in").click()
@@ -60,7 +60,7 @@ async def test_a_researcher_is_offered_nothing_that_is_refused_them(keyed: Watch
     await expect(page.get_by_role("heading", name="Add recordings")).to_have_count(0)
     await keyed.picture("sessions-researcher-desktop-light")
     await page.goto(f"{keyed.address}/?patient=P998&state=failed")
-    await expect(page.get_by_text("No session is like that")).to_be_visible()
+    await expect(shown(page).get_by_text("No session is like that")).to_be_visible()
     await page.goto(f"{keyed.address}/sessions/{session}")
     await expect(page.get_by_role("heading", name="Details")).to_be_visible()
     await expect(page.get_by_role("button", name="Erase this session")).to_have_count(0)
@@ -72,7 +72,7 @@ async def test_a_therapist_sees_no_session_of_others_and_is_told_so_plainly(keye
     await page.get_by_label("Access token").fill(token("therapist", "T9"))
     await page.get_by_role("button", name="Sign in").click()
     await page.wait_for_url(f"{keyed.address}/")
-    await expect(page.get_by_text("No sessions yet")).to_be_visible()
+    await expect(shown(page).get_by_text("No sessions yet")).to_be_visible()
     await expect(page.get_by_role("heading", name="Add recordings")).to_be_visible()
     await page.goto(f"{keyed.address}/sessions/{session}")
     await expect(page.get_by_role("heading", level=1)).to_have_text("There is no such session")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
-from tests.browser.dashboard import Watched, distinct_colours, served, synthetic
+from tests.browser.dashboard import Watched, distinct_colours, served, shown, synthetic
 
 REAL = sorted((Path(__file__).parents[2] / ".." / "shared" / "recordings").resolve().glob("*.c3d"))
 
@@ -54,7 +54,7 @@ async def test_a_chosen_recording_is_analysed_before_ones_eyes_and_its_session_i
     )
     await page.get_by_label("Patient code").fill("P100")
     async with page.expect_file_chooser() as choosing:
-        await page.get_by_text("Choose files").click()
+        await shown(page).get_by_text("Choose files").click()
     await (await choosing.value).set_files({"name": "chosen.c3d", "mimeType": "application/octet-stream", "buffer": chosen})
     row = page.locator(".upload-row")
     await expect(row.get_by_text("Analysed")).to_be_visible(timeout=60_000)
@@ -65,8 +65,8 @@ async def test_a_chosen_recording_is_analysed_before_ones_eyes_and_its_session_i
     await expect(page.get_by_role("heading", level=1)).to_contain_text("Session of")
     for place in await page.locator(".plot").all():
         assert await distinct_colours(place) > 5
-    await expect(page.get_by_text("MVC estimated").first).to_be_visible()
-    await expect(page.get_by_text("estimated from this recording").first).to_be_visible()
+    await expect(shown(page).get_by_text("MVC estimated").first).to_be_visible()
+    await expect(shown(page).get_by_text("estimated from this recording").first).to_be_visible()
 
 
 async def test_a_dropped_recording_appears_in_the_list_and_a_second_time_it_is_known(visit: Watched, recording: bytes) -> None:
@@ -76,7 +76,7 @@ async def test_a_dropped_recording_appears_in_the_list_and_a_second_time_it_is_k
     await expect(page.locator(".upload-row").get_by_text("Analysed")).to_be_visible(timeout=60_000)
     await expect(page.get_by_role("row").filter(has_text="dropped.c3d")).to_contain_text("Analysed")
     await drop(page, "again.c3d", recording)
-    await expect(page.get_by_text("This recording was received before")).to_be_visible()
+    await expect(shown(page).get_by_text("This recording was received before")).to_be_visible()
 
 
 async def test_a_measured_mvc_goes_with_the_recording_and_another_one_later_takes_its_place(visit: Watched, recording: bytes) -> None:
@@ -88,7 +88,7 @@ async def test_a_measured_mvc_goes_with_the_recording_and_another_one_later_take
         row = page.locator(".upload-row")
         await expect(row.get_by_text("Analysed")).to_be_visible(timeout=60_000)
         await row.get_by_role("link").click()
-        await expect(page.get_by_text(source).first).to_be_visible()
+        await expect(shown(page).get_by_text(source).first).to_be_visible()
         page = await visit.open("/")
 
 
