@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from domain.errors import InvalidSettings
+from domain.errors import InvalidMvc, InvalidSettings
+from domain.mvc import parse_mvc
 
 # What is beyond these bounds is a slip of the pen, which would else show as something else: as a machine full of processes, for one.
 _DAY_S: Final = 86_400
@@ -133,10 +134,13 @@ class Settings(BaseSettings):
     def _values_by_channel(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        pairs = [part.rpartition("=") for part in value.split(",") if part.strip()]
-        if not all(equals for _, equals, _ in pairs):
-            raise ValueError("must look like CH1=0.0003,CH2=0.00041")
-        return tuple((name.strip(), number.strip()) for name, _, number in pairs)
+        try:
+            given = parse_mvc(value)
+        except InvalidMvc as error:
+            raise ValueError(str(error)) from None
+        if given is not None and given.every_channel is not None:
+            raise ValueError("must look like CH1=0.0003,CH2=0.00041; for every channel there is MVC_SESSION")
+        return () if given is None else given.by_channel
 
     @field_validator("jwt_jwks_url", "otel_exporter_otlp_endpoint", "aws_endpoint_url")
     @classmethod

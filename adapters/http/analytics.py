@@ -24,7 +24,7 @@ from adapters.http.observation import CLIENT_GONE, Observation
 from adapters.http.problems import INVALID_HEADER, NOT_ANALYSED, SESSION_NOT_FOUND, Problem, problem_of, unforeseen
 from adapters.http.representations import Representation, Representations, representations_in
 from adapters.http.request_ids import REQUEST_ID, RequestIds
-from adapters.http.schemas import Absent, problems
+from adapters.http.schemas import LOCATION, Absent, problems
 from adapters.http.security_headers import DATA_HEADERS
 from domain.access import Viewer
 from domain.analytics import SessionAnalytics
@@ -275,7 +275,7 @@ _HEADERS: Final = {
 _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The document, in the coding that is stored if the client accepts it.", "headers": _HEADERS},
     304: {"description": "The client has the present version.", "headers": _HEADERS},
-    308: {"description": "The session's recording is that of another session; `Location` names its analytics."},
+    308: {"description": "The session's recording is that of another session; `Location` names its analytics.", "headers": LOCATION},
     **problems(400, 401, 403, 404, 406, 503),
 }  # fmt: skip
 

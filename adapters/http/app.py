@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
-from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.http import analytics, batch, dashboard, events, health, patients, sessions, signals, uploads, viewer, webhooks
@@ -25,16 +24,16 @@ from adapters.http.events import EventStreams
 from adapters.http.heads import HeadAsGet
 from adapters.http.needs import HttpNeeds, Needed, OpenNeeds, resolved
 from adapters.http.observation import HttpMeter, Observation
+from adapters.http.openapi import document_of
 from adapters.http.policy import HttpPolicy
 from adapters.http.problems import UnforeseenErrors, answer_errors
 from adapters.http.representations import Representations
 from adapters.http.request_ids import RequestIds
-from adapters.http.schemas import ProblemDocument, problems
 from adapters.http.security_headers import SecurityHeaders
 from adapters.http.signals import SignalForms
 from adapters.http.tokens import Tokens, check_keys
 
-API_VERSION: Final = "1.3.0"
+API_VERSION: Final = "1.4.0"
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     analytics.router,
@@ -55,7 +54,8 @@ _DESCRIPTION: Final = """
 EMG recordings of therapy sessions: each is analysed once, and its analytics are read many times.
 
 Every error is a problem document (RFC 9457, `application/problem+json`). Sessions that the bearer may not see are answered like sessions
-that do not exist. Numbers that cannot be computed are `null`, never 0.
+that do not exist. Numbers that cannot be computed are `null`, never 0. A method that a path does not know is answered 405, and `Allow`
+names those it knows.
 """
 
 
@@ -131,23 +131,10 @@ def create_app(open_needs: OpenNeeds, policy: HttpPolicy) -> FastAPI:
     app.add_exception_handler(BodyRefused, answer_refused)
     for router in ROUTERS:
         app.include_router(router)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+    def openapi() -> dict[str, Any]:
+        app.openapi_schema = app.openapi_schema or document_of(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
     return app
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's document, with the one schema that all problems share, and without FastAPI's own form of validation errors."""
-    if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for name in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(name, None)
-        problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas.update(problem.pop("$defs", {}))
-        schemas["ProblemDocument"] = problem
-        for methods in document["paths"].values():
-            for operation in methods.values():
-                if "422" in operation["responses"]:  # FastAPI describes its own form of it, which is not what is answered.
-                    operation["responses"]["422"] = problems(422)[422]
-        app.openapi_schema = document
-    return app.openapi_schema

@@ -11,6 +11,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _PATHS: Final = re.compile(r"/health(/live|/ready)?|/metrics|/api/v1/sessions(/[^/]+)?")
 
 
+def answers_head(path: str) -> bool:
+    """Whether HEAD is answered there if GET is."""
+    return _PATHS.fullmatch(path) is not None
+
+
 class HeadAsGet:
     """A middleware that lets the routes answer HEAD as they answer GET."""
 
@@ -19,7 +24,7 @@ class HeadAsGet:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        if scope["type"] != "http" or scope["method"] != "HEAD" or not _PATHS.fullmatch(scope["path"]):
+        if scope["type"] != "http" or scope["method"] != "HEAD" or not answers_head(scope["path"]):
             await self.app(scope, receive, send)
             return
 

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from adapters.http.heads import answers_head
 from domain.errors import (
     AnalysisFailed,
     EmgSessionsError,
@@ -223,7 +224,8 @@ class AnswerBrokenOff(Exception):
 def _methods_at(routes: Sequence[BaseRoute], path: str) -> list[str]:
     """Every method that some route takes at a path. Starlette's own answer names those of the first route only."""
     there = [route for route in routes if isinstance(route, Route) and route.path_regex.match(path)]
-    return sorted({method for route in there for method in route.methods or ()})
+    methods = {method for route in there for method in route.methods or ()}
+    return sorted(methods | {"HEAD"} if "GET" in methods and answers_head(path) else methods)
 
 
 def _validation_problem(error: RequestValidationError) -> Problem:

@@ -310,6 +310,18 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def header(description: str, *, always: bool = False, kind: str = "string", example: object = None) -> dict[str, Any]:
+    """A header of an answer, for its OpenAPI description. `always`: it is never left out."""
+    described: dict[str, Any] = {"description": description, "schema": {"type": kind}}
+    if always:
+        described["required"] = True
+    return described if example is None else {**described, "example": example}
+
+
+LOCATION: Final = {"Location": header("The session, or where it tells what was asked for.", always=True)}
+PERHAPS_LOCATION: Final = {"Location": header("The session, if there is one.")}
+
+
 _DESCRIPTIONS: Final = {
     400: "An id, a cursor, a header or a body that is none.",
     401: "No bearer token, or one that is not valid.",
@@ -322,6 +334,6 @@ _DESCRIPTIONS: Final = {
     415: "The body has another content type than this route reads.",
     422: "The request is not as it should be; `errors` says where.",
     429: "Too often; `Retry-After` says when again.",
-    500: "What is stored cannot be read, or reading it failed.",
+    500: "What is stored cannot be read, or something unforeseen happened; the service's log says more.",
     503: "The storage does not answer; try again.",
 }

@@ -13,6 +13,7 @@ from adapters.http.needs import HttpNeeds, needed
 from adapters.http.representations import Representations
 from adapters.http.schemas import (
     CODE_PATTERN,
+    LOCATION,
     Absent,
     GivenLocalTime,
     RecordingInDetail,
@@ -86,7 +87,7 @@ async def list_sessions(
     summary="Show a session",
     response_model=SessionInDetail,
     responses={
-        308: {"description": "The recording is that of the session in `Location`."},
+        308: {"description": "The recording is that of the session in `Location`.", "headers": LOCATION},
         **problems(400, 401, 403, 404, 422, 503),
     },
 )

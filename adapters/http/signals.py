@@ -16,7 +16,7 @@ from adapters.http.codings import choose, qualities, recode
 from adapters.http.needs import HttpNeeds, needed
 from adapters.http.problems import NOT_ANALYSED, Kind, Problem
 from adapters.http.representations import not_acceptable
-from adapters.http.schemas import problems
+from adapters.http.schemas import LOCATION, problems
 from adapters.http.signal_forms import MEDIA_TYPES, Encoded, Form, encoded, form_wanted
 from domain.ports import Coding
 from domain.session import SessionId, SessionState
@@ -112,7 +112,7 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
         },
     },
     304: {"description": "The client has it.", "headers": _HEADERS},
-    308: {"description": "The session's recording is that of another session; `Location` names its signals."},
+    308: {"description": "The session's recording is that of another session; `Location` names its signals.", "headers": LOCATION},
     **problems(400, 401, 403, 404, 406, 422, 500, 503),
 }
 

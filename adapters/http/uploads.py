@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from adapters.http.access import Viewing, forbidden
 from adapters.http.needs import HttpNeeds, needed
 from adapters.http.problems import Kind, Problem, problem_of
-from adapters.http.schemas import problems
+from adapters.http.schemas import LOCATION, PERHAPS_LOCATION, header, problems
 from adapters.http.upload_form import MalformedForm, NotAForm, UploadForm
 from domain.access import Viewer
 from domain.errors import InvalidMvc, InvalidPatientCode, OtherPatient
@@ -79,6 +79,13 @@ class RecordingTaken(BaseModel):
     state: Literal["received", "processing", "completed", "failed", "duplicate"]
 
 
+_RATE_LIMIT_HEADERS: Final = {
+    "RateLimit-Policy": header("How many uploads are granted in how many seconds.", always=True, example='"uploads";q=30;w=60'),
+    "RateLimit": header("How many are left, and for how many seconds.", always=True, example='"uploads";r=29;t=60'),
+}
+_HEADERS: Final = {**LOCATION, **_RATE_LIMIT_HEADERS}
+
+
 async def _uploader(viewer: Viewing, response: Response, limit: Annotated[RateLimit, needed(HttpNeeds.upload_limit)]) -> Viewer:
     if not viewer.may_upload:
         raise forbidden("recordings are uploaded by therapists and admins")
@@ -96,8 +103,11 @@ async def _uploader(viewer: Viewing, response: Response, limit: Annotated[RateLi
     status_code=202,
     summary="Upload a recording",
     responses={
-        200: {"model": RecordingTaken, "description": "The same bytes were received before."},
-        **problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
+        200: {"model": RecordingTaken, "description": "The same bytes were received before.", "headers": _HEADERS},
+        202: {"headers": _HEADERS},
+        **problems(400, 401, 403, 415, 422, 503),
+        409: {**problems(409)[409], "headers": PERHAPS_LOCATION},
+        429: {**problems(429)[429], "headers": _RATE_LIMIT_HEADERS},
     },
     openapi_extra=_FORM,
 )

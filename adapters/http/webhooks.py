@@ -12,7 +12,7 @@ from adapters.http.edge_policy import WebhookPolicy
 from adapters.http.needs import HttpNeeds, needed
 from adapters.http.observation import HttpMeter
 from adapters.http.problems import Kind, Problem
-from adapters.http.schemas import problems
+from adapters.http.schemas import LOCATION, PERHAPS_LOCATION, problems
 from adapters.http.signature import is_signed
 from adapters.http.storage_events import Ignored, MalformedEvent, judge, parse_event, patient_of
 from domain.ports import Traces
@@ -47,7 +47,11 @@ class EventTaken(BaseModel):
     status_code=202,
     summary="A recording has arrived in the storage",
     response_model_exclude_none=True,
-    responses={200: {"model": EventTaken, "description": "Known already, or ignored."}, **problems(401, 408, 413, 415, 422, 503)},
+    responses={
+        200: {"model": EventTaken, "description": "Known already, or ignored.", "headers": PERHAPS_LOCATION},
+        202: {"headers": LOCATION},
+        **problems(401, 415, 422, 503),
+    },
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}},
 )
 async def storage_event(  # noqa: PLR0917 - FastAPI passes them by name

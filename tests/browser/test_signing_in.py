@@ -64,6 +64,9 @@ async def test_a_researcher_is_offered_nothing_that_is_refused_them(keyed: Watch
     await page.goto(f"{keyed.address}/sessions/{session}")
     await expect(page.get_by_role("heading", name="Details")).to_be_visible()
     await expect(page.get_by_role("button", name="Erase this session")).to_have_count(0)
+    await page.route("**/api/v1/patients?*", lambda route: route.fulfill(json={"patients": [], "next_cursor": None}))
+    await page.goto(f"{keyed.address}/patients")
+    await expect(shown(page).get_by_text("Therapists and administrators add recordings.")).to_be_visible()
 
 
 async def test_a_therapist_sees_no_session_of_others_and_is_told_so_plainly(keyed: Watched, session: str) -> None:

@@ -3,6 +3,7 @@
 import { askJson, patientsUrl } from "./api.js";
 import { announce, element, heading, replace, table } from "./dom.js";
 import { localMoment, moment, plural } from "./format.js";
+import { wayToAdd } from "./viewer.js";
 
 const PAGE = 100;
 
@@ -28,7 +29,7 @@ export async function showPage(main) {
     patients.push(...page.patients);
     cursor = page.next_cursor;
     more.hidden = cursor === null;
-    replace(list, patients.length === 0 ? empty() : patientsTable(patients));
+    replace(list, patients.length === 0 ? empty(await wayToAdd()) : patientsTable(patients));
   }
 
   async function showMore() {
@@ -52,9 +53,9 @@ function patientsTable(patients) {
   ], rows, { captionHidden: true });
 }
 
-function empty() {
+function empty(wayOn) {
   return element("div", { class: "empty" }, [
     element("p", { class: "empty-title" }, "No patients yet"),
-    element("p", {}, ["A patient appears here with the first recording that is uploaded under a patient code. ", element("a", { href: "/" }, "Add a recording"), "."]),
+    element("p", {}, ["A patient appears here with the first recording that is uploaded under a patient code. ", ...wayOn]),
   ]);
 }

@@ -6,6 +6,7 @@ import { announce, element, heading, replace, table } from "./dom.js";
 import { amplitudes, localMoment, milliseconds, moment, NOTHING, number, percent, plural, seconds } from "./format.js";
 import { estimatedBadge } from "./states.js";
 import { colours, onThemeChange } from "./theme.js";
+import { wayToAdd } from "./viewer.js";
 
 const FIGURES = {
   compliance_rate: { text: "Compliance", axis: "Compliance (%)", factor: 100, shown: percent, rests: true },
@@ -44,7 +45,7 @@ export async function showPage(main, code) {
       element("form", { class: "filters", method: "get", onchange: (event) => event.currentTarget.requestSubmit() }, [element("label", { for: "metric" }, "Metric"), select]),
     ]),
     estimated ? element("p", { class: "notice" }, [estimatedBadge(true), " In some sessions the maximum voluntary contraction was estimated from the same recording. Such figures say little about progress: compare sessions with a measured MVC."]) : null,
-    drawn ? element("figure", { class: "channel-plot", role: "group", "aria-label": `${known.text} of ${plural(trend.sessions, "session")}; the table below has the figures.` }, [legend(trend), place]) : empty(trend),
+    drawn ? element("figure", { class: "channel-plot", role: "group", "aria-label": `${known.text} of ${plural(trend.sessions, "session")}; the table below has the figures.` }, [legend(trend), place]) : await empty(trend),
     trend.truncated ? element("p", { class: "hint" }, `The last ${trend.sessions} sessions; there are older ones.`) : null,
   ]);
   replace(main, element("div", { class: "page-head" }, [
@@ -128,9 +129,10 @@ function figures({ channels }, known, scale) {
   ]);
 }
 
-function empty({ sessions }) {
+async function empty({ sessions }) {
+  const wayOn = sessions === 0 ? ["Trends appear with the first analysed recording. ", ...await wayToAdd()] : "Choose another metric.";
   return element("div", { class: "empty" }, [
     element("p", { class: "empty-title" }, sessions === 0 ? "No analysed sessions yet" : "This figure could not be computed in any session"),
-    element("p", {}, sessions === 0 ? ["Trends appear with the first analysed recording. ", element("a", { href: "/" }, "Add a recording"), "."] : "Choose another metric."),
+    element("p", {}, wayOn),
   ]);
 }

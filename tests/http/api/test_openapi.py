@@ -51,6 +51,18 @@ def test_every_operation_of_the_api_needs_a_token(service: Service) -> None:
             assert {"401", "503"} <= operation["responses"].keys(), f"{method} {path}"
 
 
+def test_headers_that_clients_act_on_are_described(service: Service) -> None:
+    for method, path, operation in operations(service.app.openapi()):
+        for status, answer in operation["responses"].items():
+            name, told = f"{method} {path} {status}", answer["headers"].keys()
+            assert "X-Request-Id" in told, name
+            assert "Retry-After" in told or status not in ("429", "503"), name
+            assert "WWW-Authenticate" in told or status != "401" or "security" not in operation, name
+            assert "Location" in told or status != "308", name
+        assert "500" in operation["responses"], f"{method} {path}"
+        assert "requestBody" not in operation or {"408", "413"} <= operation["responses"].keys(), f"{method} {path}"
+
+
 async def test_the_document_is_served(service: Service) -> None:
     async with service.client() as client:
         assert (await client.get("/openapi.json")).json() == service.app.openapi()

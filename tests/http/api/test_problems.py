@@ -57,10 +57,11 @@ async def test_what_no_route_answers_is_a_problem_too(service: Service, method: 
     assert answer.json() == {"type": "about:blank", "title": answer.json()["title"], "status": status}
 
 
-async def test_methods_of_all_routes_of_a_path_are_allowed(service: Service) -> None:
+@pytest.mark.parametrize(("path", "methods"), [("", "DELETE, GET, HEAD"), ("/events", "GET"), ("/analytics", "GET, HEAD")])
+async def test_methods_of_all_routes_of_a_path_are_allowed(service: Service, path: str, methods: str) -> None:
     async with service.asked_by() as client:
-        answer = await client.put("/api/v1/sessions/6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET")
+        answer = await client.put(f"/api/v1/sessions/6f1c1c3e-52ff-5d5a-9d0b-7f6a2b8d9a10{path}")
+    assert (answer.status_code, answer.headers["allow"]) == (405, methods)
 
 
 @pytest.mark.parametrize("path", ["/api/v1/sessions", "/api/v1/sessions/{id}/analytics"])
