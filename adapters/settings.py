@@ -18,6 +18,8 @@ from domain.mvc import parse_mvc
 # What is beyond these bounds is a slip of the pen, which would else show as something else: as a machine full of processes, for one.
 _DAY_S: Final = 86_400
 _COUNT_MAX: Final = 1_000_000
+
+_MVC_CHANNELS: Final = "CH1=0.0003,CH2=0.00041"
 _HOURS_MAX: Final = 87_600
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=_DAY_S)]
@@ -137,9 +139,10 @@ class Settings(BaseSettings):
         try:
             given = parse_mvc(value)
         except InvalidMvc as error:
-            raise ValueError(str(error)) from None
+            reason = "" if error.found is not None else f" ({error})"
+            raise ValueError(f"must look like {_MVC_CHANNELS}{reason}") from None
         if given is not None and given.every_channel is not None:
-            raise ValueError("must look like CH1=0.0003,CH2=0.00041; for every channel there is MVC_SESSION")
+            raise ValueError(f"must look like {_MVC_CHANNELS}; for every channel there is MVC_SESSION")
         return () if given is None else given.by_channel
 
     @field_validator("jwt_jwks_url", "otel_exporter_otlp_endpoint", "aws_endpoint_url")
