@@ -18,8 +18,6 @@ from domain.mvc import parse_mvc
 # What is beyond these bounds is a slip of the pen, which would else show as something else: as a machine full of processes, for one.
 _DAY_S: Final = 86_400
 _COUNT_MAX: Final = 1_000_000
-
-_MVC_CHANNELS: Final = "CH1=0.0003,CH2=0.00041"
 _HOURS_MAX: Final = 87_600
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=_DAY_S)]
@@ -29,6 +27,7 @@ MillisecondsOrNone = Annotated[float, Field(ge=0, le=1000 * _DAY_S)]
 Megabytes = Annotated[float, Field(gt=0, le=_COUNT_MAX)]
 Count = Annotated[int, Field(ge=1, le=_COUNT_MAX)]
 _PROCESSES_MAX: Final = 256
+_MVC_CHANNELS: Final = "CH1=0.0003,CH2=0.00041"
 
 
 class Settings(BaseSettings):
