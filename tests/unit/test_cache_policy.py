@@ -69,7 +69,7 @@ def test_the_default_policy_keeps_what_is_promised() -> None:
         {"absent_ttl_s": 100.0, "ttl_s": 50.0}, {"heartbeat_s": 0.1}, {"heartbeat_s": float("nan")}, {"command_s": 0.0},
         {"connect_s": 0.05, "command_s": 0.1}, {"lease_s": 0.5, "follow_s_max": 0.5}, {"follow_s_max": 0.005}, {"follow_poll_s": 0.0},
         {"connections_max": 0}, {"failures_to_open": 0}, {"open_s": 0.0}, {"document_bytes_max": 0}, {"batch_max": 0},
-        {"partitions": 0}, {"partitions": 65},
+        {"partitions": 0}, {"partitions": 65}, {"inner_reads_max": 0}, {"inner_singles_max": 0}, {"inner_gathered_max": 0},
     ],
 )  # fmt: skip
 def test_a_bound_that_contradicts_another_is_refused(given: dict[str, float]) -> None:

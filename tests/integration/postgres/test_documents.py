@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -212,3 +213,33 @@ async def test_a_document_put_there_by_sql_is_a_session_like_others(
     answer = await repository.get(analytics.session_id)
     assert answer is not None
     assert (answer.version, answer.analytics) == (1, analytics)
+
+
+@pytest.mark.parametrize(("characters", "turns"), [(10, 1), (100_000, 3)])
+async def test_large_documents_of_a_batch_are_decoded_in_several_turns_of_the_event_loop(
+    repository: PostgresSessionAnalyticsRepository, monkeypatch: pytest.MonkeyPatch, characters: int, turns: int
+) -> None:
+    whole = some_analytics()
+    ids = [new_id() for _ in range(4)]
+    for session_id in ids:
+        recording = replace(whole.recording, game={"note": "x" * characters})
+        await repository.save(replace(whole, session_id=session_id, recording=recording))
+    loop, decode, turn = asyncio.get_running_loop(), document.decode, 0
+    decoded_in: list[int] = []
+
+    def next_turn() -> None:
+        nonlocal turn
+        turn += 1
+        if not ended:
+            loop.call_soon(next_turn)
+
+    def noted(body: bytes | str, *, of: SessionId | str) -> SessionAnalytics:
+        decoded_in.append(turn)
+        return decode(body, of=of)
+
+    monkeypatch.setattr(document, "decode", noted)
+    ended = False
+    loop.call_soon(next_turn)
+    assert (await repository.get_many(ids)).keys() == set(ids)
+    ended = True
+    assert (len(decoded_in), len(set(decoded_in))) == (4, turns)
