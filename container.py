@@ -43,7 +43,8 @@ from adapters.postgres import migrations
 from adapters.postgres.engine import PostgresPolicy, create_engine
 from adapters.postgres.health import PostgresHealth
 from adapters.postgres.patient_assignments import PostgresPatientAssignments
-from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
+from adapters.postgres.ready import ReadyConnections
+from adapters.postgres.session_analytics import READS, PostgresSessionAnalyticsRepository
 from adapters.postgres.session_registry import PostgresSessionRegistry
 from adapters.postgres.submissions import PostgresSubmissions
 from adapters.queue import schema as queue_schema
@@ -241,6 +242,16 @@ async def open_postgres(settings: Settings, waiting: Waiting) -> AsyncIterator[A
                 await asyncio.to_thread(embedded.close)
 
 
+async def open_ready_connections(engine: AsyncEngine, settings: Settings) -> AsyncIterator[ReadyConnections]:
+    """Connections to PostgreSQL that are open before they are needed."""
+    ready = ReadyConnections(engine, READS, postgres_policy(settings))
+    ready.begin()
+    try:
+        yield ready
+    finally:
+        await ready.aclose()
+
+
 def with_chaos(inner: SessionAnalyticsRepository, settings: Settings) -> SessionAnalyticsRepository:
     """The store, slow and failing on purpose if the settings ask for it; else itself."""
     chaos = Chaos(latency_s=settings.chaos_latency_ms / 1000, failure_rate=settings.chaos_failure_rate)
@@ -401,6 +412,9 @@ class Container(containers.DeclarativeContainer):
     metrics = providers.Resource(open_metrics)
 
     engine = providers.Resource(open_postgres, settings, waiting)
+    postgres_ready = providers.Resource(open_ready_connections, engine, settings)
+    ready = providers.Selector(settings.provided.storage, postgres=postgres_ready, memory=providers.Object(None))
+    """For processes that serve: resolving it keeps connections open, which a command that soon ends would pay for in vain."""
     undisturbed: providers.Provider[SessionAnalyticsRepository] = providers.Selector(
         settings.provided.storage,
         postgres=providers.Singleton(PostgresSessionAnalyticsRepository, engine),
@@ -521,8 +535,8 @@ async def running(settings: Settings | None = None, *, waiting: Waiting = in_sil
     async with AsyncExitStack() as closing:
         # In this order from below: the container's own shutdown does not see that the cache stands on the engine, through a Selector.
         for resource in (
-            app.traces, app.metrics, app.engine, app.redis, app.upload_limit, app.cache, app.redis_previews, app.workers,
-            app.session_signals,
+            app.traces, app.metrics, app.engine, app.postgres_ready, app.redis, app.upload_limit, app.cache, app.redis_previews,
+            app.workers, app.session_signals,
         ):  # fmt: skip
             closing.push_async_callback(_close_if_opened, resource)
         yield app

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from adapters.http.app import create_app
 from adapters.http.needs import HttpNeeds
 from adapters.settings import Settings, load_settings
-from container import http_policy, running
+from container import http_policy, resolve, running
 
 
 def create(settings: Settings | None = None) -> FastAPI:
@@ -23,6 +23,7 @@ def create(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def open_needs() -> AsyncIterator[HttpNeeds]:
         async with running(chosen) as app:
+            await resolve(app.ready)
             yield app.http()
 
     return create_app(open_needs, http_policy(chosen))

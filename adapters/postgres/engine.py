@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from adapters.postgres.address import TRANSLATED, asyncpg_arguments, asyncpg_url
+from adapters.postgres.errors import DRIVER_ERRORS
 from domain.errors import InvalidSettings
 
 
@@ -21,11 +24,16 @@ class PostgresPolicy:
     connect_s: float = 5.0
     statement_s: float = 10.0
     connection_age_s_max: float = 1800.0
+    ready: int = 6
+    """So many connections a server keeps open, needed or not; no more than the pool has."""
+    ready_every_s: float = 30.0
 
     def __post_init__(self) -> None:
         if self.pool_size < 1:
             raise InvalidSettings(f"DATABASE_POOL_SIZE must be at least 1, not {self.pool_size}")
-        for name in ("pool_wait_s", "connect_s", "statement_s", "connection_age_s_max"):
+        if self.ready < 0:
+            raise InvalidSettings(f"DATABASE: ready must be at least 0, not {self.ready}")
+        for name in ("pool_wait_s", "connect_s", "statement_s", "connection_age_s_max", "ready_every_s"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InvalidSettings(f"DATABASE: {name} must be a number above 0, not {getattr(self, name)}")
 
@@ -59,6 +67,24 @@ def create_engine(database_url: str, policy: PostgresPolicy) -> AsyncEngine:
     )
     sa.event.listen(engine.sync_engine, "do_connect", _without_translated)
     return engine
+
+
+async def opened(engine: AsyncEngine) -> AsyncConnection:
+    """A connection of the pool, for the caller to close. Raises the driver's errors.
+
+    Whoever is cancelled while it opens waits until it is there, and it is closed: the driver would leave it open. Opening has a deadline.
+    """
+    opening = asyncio.create_task(_connect(engine))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        with suppress(*DRIVER_ERRORS):
+            await (await opening).close()
+        raise
+
+
+async def _connect(engine: AsyncEngine) -> AsyncConnection:
+    return await engine.connect()
 
 
 def _without_translated(_dialect: Any, _record: Any, _positional: Any, arguments: dict[str, Any]) -> None:

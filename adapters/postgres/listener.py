@@ -16,6 +16,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from adapters.postgres.engine import opened
 from adapters.postgres.errors import DRIVER_ERRORS
 
 _CHANNEL: Final = "session_analytics_change"
@@ -95,24 +96,13 @@ class Listener:
             await _closed(connection, driver, self._asking)
 
     async def _opened(self) -> tuple[AsyncConnection, Any]:
-        """A connection out of the pool, whose places are for reads and writes; the pool opens another when it needs one."""
-        opening = asyncio.create_task(_open(self._engine))
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            # Cancelled while it opens, the driver would leave it open. Opening has a deadline.
-            with suppress(*DRIVER_ERRORS):
-                await (await opening)[0].close()
-            raise
-
-
-async def _open(engine: AsyncEngine) -> tuple[AsyncConnection, Any]:
-    """The connection, and the driver's own below it, which knows of LISTEN."""
-    connection = await engine.connect()
-    driver = (await connection.get_raw_connection()).driver_connection
-    assert connection.sync_connection is not None  # noqa: S101 - it is connected
-    connection.sync_connection.detach()
-    return connection, driver
+        """A connection out of the pool, whose places are for reads and writes (the pool opens another when it needs one), and the driver's
+        own below it, which knows of LISTEN."""
+        connection = await opened(self._engine)
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert connection.sync_connection is not None  # noqa: S101 - it is connected
+        connection.sync_connection.detach()
+        return connection, driver
 
 
 async def _closed(connection: AsyncConnection, driver: Any, asking: asyncio.Lock) -> None:

@@ -52,6 +52,8 @@ _READ: Final = (
 )  # fmt: skip
 _READ_ONE: Final = _READ.where(analytics_t.c.session_id == sa.bindparam("session_id", type_=sa.Uuid))
 _READ_MANY: Final = _READ.where(analytics_t.c.session_id == sa.any_(sa.bindparam("session_ids", type_=postgresql.ARRAY(sa.Uuid))))
+READS: Final = ((_READ_ONE, {"session_id": UUID(int=0)}), (_READ_MANY, {"session_ids": [UUID(int=0)]}))
+"""What is asked when a cache goes away, with values to try it with."""
 _READ_VERSIONS: Final = sa.select(version_t.c.session_id, version_t.c.version).where(
     version_t.c.session_id == sa.any_(sa.bindparam("session_ids", type_=postgresql.ARRAY(sa.Uuid)))
 )

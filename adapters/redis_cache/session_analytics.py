@@ -116,7 +116,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
         for _ in range(_DAMAGED_MAX):
             began = self._near.read_begins()
             looked = await self._lookup.look_up(session_id, at_least)
-            found = looked if isinstance(looked, (NearCopy, Entry)) else await self._single.go_on(looked, session_id, freshness, at_least)
+            found = looked if isinstance(looked, (NearCopy, Entry)) else await self._single.go_on(looked, session_id, at_least)
             match found:
                 case NearCopy() as copy:
                     self._single.hit(copy.entry, followed=found is not looked)
@@ -146,7 +146,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             return self._answers.document(copy.entry, "near")
         began = self._near.read_begins()
         looked = await self._lookup.look_up(session_id, at_least)
-        found = looked if isinstance(looked, (NearCopy, Entry)) else await self._single.go_on(looked, session_id, freshness, at_least)
+        found = looked if isinstance(looked, (NearCopy, Entry)) else await self._single.go_on(looked, session_id, at_least)
         match found:
             case NearCopy() as copy:
                 self._single.hit(copy.entry, followed=found is not looked)
@@ -173,7 +173,7 @@ class RedisCachedSessionAnalyticsRepository(SessionAnalyticsRepository):
             return self._answers.version(copy.entry, "near")
         began = self._near.read_begins()
         looked = await self._lookup.look_up(session_id, at_least)
-        found = await self._single.go_on(looked, session_id, freshness, at_least) if isinstance(looked, Miss) else looked
+        found = await self._single.go_on(looked, session_id, at_least) if isinstance(looked, Miss) else looked
         match found:
             case NearCopy() as copy:
                 self._single.hit(copy.entry, followed=found is not looked)

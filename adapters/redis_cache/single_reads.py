@@ -17,7 +17,7 @@ from adapters.redis_cache.server import Exchanges, Unavailable
 from adapters.redis_cache.stats import CacheStats
 from adapters.redis_cache.truth import Truth
 from domain.errors import StorageUnavailable
-from domain.ports import AnalyticsAnswer, Freshness
+from domain.ports import AnalyticsAnswer
 from domain.session import SessionId
 
 
@@ -55,13 +55,11 @@ class SingleReads:
         if self._codec.wants_refresh(entry) and (keys := self._relay.keys_of(entry.session_id)) is not None:
             self._loading.refresh(keys, entry)
 
-    async def go_on(
-        self, found: Miss | Bypass, session_id: SessionId, freshness: Freshness, at_least: int | None
-    ) -> Hit | AnalyticsAnswer | None:
+    async def go_on(self, found: Miss | Bypass, session_id: SessionId, at_least: int | None) -> Hit | AnalyticsAnswer | None:
         """After a look that found nothing: what Redis has by then, or an answer of the truth; if the truth fails, a stale answer where that
         is allowed."""
         try:
-            return await self._go_on(found, session_id, freshness, at_least)
+            return await self._go_on(found, session_id, at_least)
         except StorageUnavailable:
             stale = await self.stale(session_id, at_least) if self._policy.fail_safe_s > 0 else None
             if stale is None:
@@ -87,9 +85,7 @@ class SingleReads:
         self._stats.count("stale_answers")
         return answer._replace(stale=True)
 
-    async def _go_on(
-        self, found: Outcome, session_id: SessionId, freshness: Freshness, at_least: int | None
-    ) -> Hit | AnalyticsAnswer | None:
+    async def _go_on(self, found: Outcome, session_id: SessionId, at_least: int | None) -> Hit | AnalyticsAnswer | None:
         give_up_at: float | None = None
         while True:
             match found:
@@ -108,21 +104,15 @@ class SingleReads:
                         case NotOurs("busy"):  # Another process was chosen; we wait for it.
                             await asyncio.sleep(self._policy.follow_poll_s)
                         case NotOurs("unavailable"):
-                            return await self._past_redis(session_id, freshness, at_least)
+                            return await self._truth.get(session_id)
                 case Miss():
-                    return await self._past_redis(session_id, Freshness.FRESH, at_least)
+                    return await self._truth.get(session_id)
                 case Bypass(reason):
                     self._stats.bypassed(reason)
-                    return await self._past_redis(session_id, freshness, at_least)
+                    return await self._truth.get(session_id)
                 case _:
                     assert_never(found)
             found = await self._lookup.look_up(session_id, at_least)
-
-    async def _past_redis(self, session_id: SessionId, freshness: Freshness, at_least: int | None) -> AnalyticsAnswer | None:
-        """The truth's answer, not stored. A bounded read may share another's."""
-        if freshness is Freshness.BOUNDED and at_least is None:
-            return await self._truth.get_shared(session_id, self._near.read_begins().writes)
-        return await self._truth.get(session_id)
 
 
 def _now_s() -> float:

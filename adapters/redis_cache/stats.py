@@ -25,7 +25,7 @@ COUNTS_BY_SUBJECT: Final[Mapping[str, tuple[str, ...]]] = {
     "stores": ("fills", "fills_refused", "damaged", "too_large", "bytes_stored", "document_bytes", "payload_bytes"),
     "writes": ("invalidations", "invalidations_lost"),
     "exchanges": (
-        "entry_commands", "entry_keys", "header_commands", "header_keys", "reads_joined", "database_joined", "database_gathered",
+        "entry_commands", "entry_keys", "header_commands", "header_keys", "reads_joined", "database_gathered",
         "redis_timeouts", "redis_connection_errors", "redis_refusals",
         "database_busy", "database_unavailable", "database_refused", "database_not_ready", "database_invalid", "database_errors",
         "breaker_opened", "breaker_probed", "breaker_closed",

@@ -18,7 +18,7 @@ from adapters.redis_cache.flights import Flights
 from adapters.redis_cache.policy import CachePolicy
 from adapters.redis_cache.stats import CacheStats
 from domain.errors import StorageError, StorageUnavailable, StoredDataInvalid
-from domain.ports import AnalyticsAnswer, DocumentAnswer, Freshness, SessionAnalyticsRepository, VersionAnswer
+from domain.ports import AnalyticsAnswer, Freshness, SessionAnalyticsRepository, VersionAnswer
 from domain.session import SessionId
 
 
@@ -40,7 +40,6 @@ class Truth:
         self._singles = asyncio.Semaphore(policy.inner_singles_max)
         self._gathered_max = policy.inner_gathered_max
         self._wait_s = policy.inner_wait_s
-        self._shared: Flights[tuple[SessionId, int], AnalyticsAnswer | None] = Flights(policy.heartbeat_s)
         self._has_begun_one = False
         self._gathering: _Gathering | None = None
         self._gathered: Flights[_Gathering, dict[SessionId, AnalyticsAnswer]] = Flights(inf)
@@ -54,20 +53,6 @@ class Truth:
         async with self._place(self._singles):
             return await self._inner.get(session_id, freshness=Freshness.FRESH)
 
-    async def get_shared(self, session_id: SessionId, writes: int) -> AnalyticsAnswer | None:
-        """A read that begins after this call, or is under way already: it may miss another process's write that was just acknowledged.
-
-        `writes` counts this process's own: a read that began before the last of them is not joined.
-        """
-        landed = await self._shared.join((session_id, writes), partial(self.get, session_id))
-        self._stats.count("database_joined", landed.joined)
-        return landed.result
-
-    async def get_document(self, session_id: SessionId) -> DocumentAnswer | None:
-        """The document, by a read that begins after this call."""
-        async with self._place(self._places):
-            return await self._inner.get_document(session_id, freshness=Freshness.FRESH)
-
     async def get_version(self, session_id: SessionId) -> VersionAnswer | None:
         """The version alone, by a read that begins after this call."""
         async with self._place(self._places):
@@ -80,7 +65,6 @@ class Truth:
 
     async def aclose(self) -> None:
         """Ends reads that nobody waits for any more."""
-        await self._shared.aclose()
         await self._gathered.aclose()
 
     def _turn_ends(self) -> None:

@@ -98,6 +98,8 @@ def test_no_bound_is_negative_or_endless(name: str, value: float) -> None:
         {"connection_age_s_max": 0},
         {"statement_s": float("nan")},
         {"connect_s": float("inf")},
+        {"ready": -1},
+        {"ready_every_s": 0},
     ],
 )
 def test_a_bound_on_postgresql_that_cannot_be_is_refused(given: dict[str, float]) -> None:

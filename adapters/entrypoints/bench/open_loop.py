@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-_TICK_S: Final = 0.001
 _TICK_S_MAX: Final = 0.05
 _LAND_S_MAX: Final = 20.0
 NEVER_ANSWERED: Final = "never answered"
@@ -67,7 +66,7 @@ class OpenLoop:
         while (due_s := begin_s + made / self._rate_per_s) < self._end_s:
             late_s = time.monotonic() - due_s
             if late_s < 0:
-                await asyncio.sleep(min(max(_TICK_S, -late_s), _TICK_S_MAX))
+                await asyncio.sleep(min(-late_s, _TICK_S_MAX))
                 continue
             task = asyncio.create_task(self._one(made, due_s))
             self._under_way[task] = (self._what(made), due_s)

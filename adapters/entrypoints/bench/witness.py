@@ -23,6 +23,8 @@ from adapters.entrypoints.bench.peers.peer import Peer
 from adapters.entrypoints.bench.servers import Place
 from adapters.entrypoints.bench.stage import CountedRepository, Truth
 from adapters.postgres.engine import PostgresPolicy, create_engine
+from adapters.postgres.ready import ReadyConnections
+from adapters.postgres.session_analytics import READS
 from domain.analytics import SessionAnalytics
 from domain.ports import AnalyticsAnswer, Freshness, SaveReceipt
 from domain.session import SessionId
@@ -134,6 +136,7 @@ async def open_witnesses(
     engine = create_engine(place.database_url, PostgresPolicy())
     async with AsyncExitStack() as closing:
         closing.push_async_callback(engine.dispose)
+        await ReadyConnections(engine, READS, PostgresPolicy()).make_ready()  # As in a server.
         repository = NotedRepository(engine, ledger)
         truth = NotedTruth(engine, repository)
         await truth.fill(analytics, list(numbers))

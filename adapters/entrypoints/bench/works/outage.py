@@ -37,6 +37,7 @@ _CLOCKS_S: Final = 0.02  # Redis counts milliseconds, and its clock may be slewe
 _WRITE_EVERY: Final = 10
 _GROUP: Final = "Redis frozen, then gone and back"
 _POLL_S: Final = 0.002
+_BETWEEN_S: Final = 0.0005  # Half of what lies between two calls at the full pace: who calls at the same moment waits for the other.
 _OPENS_S_MAX: Final = 2.0
 _FIRST_S: Final = 2 * DEADLINE_S
 """The first window of ways that have no breaker."""
@@ -57,7 +58,7 @@ class Plan:
     together: bool
 
 
-FULL: Final = Plan(1000.0, 100.0, 3.0, 3.0, 3.0, 4.0, 6.0, repetitions=3, together=False)
+FULL: Final = Plan(1000.0, 200.0, 3.0, 3.0, 3.0, 4.0, 6.0, repetitions=3, together=False)
 QUICK: Final = Plan(50.0, 50.0, 1.2, 1.6, 1.6, 1.4, 2.4, repetitions=1, together=True)
 
 
@@ -201,7 +202,10 @@ async def _run(kinds: Sequence[type[Peer]], plan: Plan, place: Place, own: OwnSe
         breakers = {name: each.witness.peer for name, each in driven.items() if isinstance(each.witness.peer, Ours)}
         async with all_or_first_failure() as group:
             for name, each in driven.items():
-                group.create_task(each.start(plan.database_rate_per_s if name == NoCache.name else plan.rate_per_s, begin_s))
+                if name == NoCache.name:
+                    group.create_task(each.start(plan.database_rate_per_s, begin_s + _BETWEEN_S))
+                else:
+                    group.create_task(each.start(plan.rate_per_s, begin_s))
             happened = await _hurt(own, redis_pid, plan, begin_s, breakers)
             for each in driven.values():
                 each.loop.stop_at(happened("").end_s)
