@@ -44,7 +44,7 @@ class ReadyConnections:
         await end(self._keeping)
 
     async def make_ready(self) -> None:
-        """One pass. Where as many connections are in use it has nothing to do, and it never waits for one. Raises the driver's errors."""
+        """One pass. Where as many connections are in use it has nothing to do, and takes none. Raises the driver's errors."""
         pool = cast(sa.QueuePool, self._engine.pool)
         async with AsyncExitStack() as held:
             while pool.checkedout() < self._count:  # Ours are in use, too.
