@@ -6,7 +6,9 @@ import pytest
 
 from adapters.entrypoints.bench.ledger import Ledger, Seen
 from adapters.entrypoints.bench.open_loop import Call
-from adapters.entrypoints.bench.works.outage import Moments, Run
+from adapters.entrypoints.bench.peers.ours import Ours, OursFar
+from adapters.entrypoints.bench.peers.under_load import CashewsAside
+from adapters.entrypoints.bench.works.outage import Moments, Run, turns
 
 MOMENTS = Moments(begin_s=100.0, frozen_s=102.0, opened_s=102.1, resumed_s=104.0, killed_s=106.0, back_s=108.0, end_s=110.0)
 
@@ -18,6 +20,12 @@ def reads(begin_s: float, end_s: float, took_s: float, source: str = "near", err
 
 def run_of(calls: list[Call], ledger: Ledger | None = None, database: list[Call] | None = None, moments: Moments = MOMENTS) -> Run:
     return Run(calls, database or [], ledger or Ledger(), moments)
+
+
+def test_the_way_that_is_held_to_what_is_asked_has_its_turn_after_each_of_the_others() -> None:
+    assert turns([Ours, OursFar, CashewsAside]) == [Ours, OursFar, CashewsAside, OursFar]
+    assert turns([Ours, CashewsAside]) == [Ours, CashewsAside]
+    assert turns([OursFar]) == [OursFar]
 
 
 def test_latency_is_that_of_reads_that_fell_due_in_the_window_beyond_the_databases_own() -> None:
