@@ -96,9 +96,15 @@ async def test_what_the_server_ends_is_replaced_until_it_is_closed(pool: Pool, e
 
 async def test_where_nothing_answers_it_goes_on_and_ends_at_once(closed_port: int) -> None:
     engine = create_engine(f"postgresql://nobody@127.0.0.1:{closed_port}/nothing", FEW)
+    tried: list[object] = []
+    sa.event.listen(engine.sync_engine, "do_connect", lambda *asked: tried.append(asked))
     ready = ReadyConnections(engine, READS, FEW)
     ready.begin()
-    await asyncio.sleep(0.1)
+
+    async def times() -> int:
+        return len(tried)
+
+    await eventually(times, lambda count: count >= 3)
     async with asyncio.timeout(5):
         await ready.aclose()
     await engine.dispose()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from adapters.entrypoints.bench.open_loop import NEVER_ANSWERED, OpenLoop
 
 
@@ -48,6 +50,23 @@ async def test_latency_counts_from_when_a_call_was_due() -> None:
     await made(loop, 0.05)
     second = min(loop.calls[1:], key=lambda call: call.due_s)
     assert second.took_s >= 0.03
+
+
+async def test_it_sleeps_no_longer_than_until_the_next_call_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(seconds: float) -> None:
+        slept.append(seconds)
+        await sleep(seconds)
+
+    async def call(_: int) -> str:
+        return ""
+
+    monkeypatch.setattr(asyncio, "sleep", noted)
+    await made(OpenLoop(call, lambda _: "read", 5_000.0), 0.05)
+    assert slept
+    assert max(slept) <= 1 / 5_000
 
 
 async def test_what_is_raised_is_noted_by_its_name_and_the_load_goes_on() -> None:
