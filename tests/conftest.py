@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +24,8 @@ _ADDRESSES = pytest.StashKey[Addresses]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the pair, in pytest-xdist's controller if there is one: its workers get the addresses, and its temporary folder."""
+    # What is imported and collected stays. Looking through it for garbage, again and again, took a tenth of all the time.
+    gc.disable()
     given: dict[str, Any] | None = getattr(config, "workerinput", None)
     if given is None:
         config.stash[_TEMPORARY] = ExitStack()
@@ -31,6 +34,12 @@ def pytest_configure(config: pytest.Config) -> None:
             _start(config)
     elif "servers" in given:
         config.stash[_ADDRESSES] = Addresses(**given["servers"])
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage of tests collected, and that alone."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

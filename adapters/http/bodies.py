@@ -17,6 +17,8 @@ from adapters.http.problems import Kind, Problem
 
 # These carry no body that any route reads.
 _WITHOUT_BODY: Final = frozenset(("GET", "HEAD", "OPTIONS"))
+# What a form with a file may have besides the file: boundaries, heads of parts, other fields.
+FORM_OVERHEAD_BYTES_MAX: Final = 64 * 1024
 # How much more than its bound is taken of a body that is too large, so that its sender reads why it was refused.
 _DROPPED_BYTES_MAX: Final = 1024 * 1024
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from adapters.http.bodies import BodyBounds
+from adapters.http.bodies import FORM_OVERHEAD_BYTES_MAX, BodyBounds
 from adapters.http.storage_events import Recordings
-from adapters.http.upload_form import OVERHEAD_BYTES_MAX
 from domain.errors import InvalidSettings, RecordingTooLarge
 
 _KIB = 1024
@@ -61,7 +60,7 @@ class EdgePolicy:
     def upload_bodies(self) -> BodyBounds:
         """For uploads."""
         too_large = str(RecordingTooLarge(self.recording_bytes_max))  # Nearly all of such a body is the file.
-        return self._bounds(self.recording_bytes_max + OVERHEAD_BYTES_MAX, total_s=1800.0, too_large=too_large)
+        return self._bounds(self.recording_bytes_max + FORM_OVERHEAD_BYTES_MAX, total_s=1800.0, too_large=too_large)
 
     def _bounds(self, bytes_max: int, *, total_s: float, too_large: str | None = None) -> BodyBounds:
         return BodyBounds(bytes_max, idle_s_max=self.body_idle_s_max, total_s_max=max(total_s, self.body_idle_s_max), too_large=too_large)

@@ -9,10 +9,9 @@ from typing import Final
 from streaming_form_data import ParseFailedException, StreamingFormDataParser
 from streaming_form_data.targets import BaseTarget
 
+from adapters.http.bodies import FORM_OVERHEAD_BYTES_MAX
 from domain.mvc import TEXT_LENGTH_MAX
 
-# All that is not the file itself: boundaries, heads of parts, other fields.
-OVERHEAD_BYTES_MAX: Final = 64 * 1024
 _PATIENT_BYTES_MAX: Final = 256
 _MVC_BYTES_MAX: Final = 4 * TEXT_LENGTH_MAX
 
@@ -151,5 +150,5 @@ class UploadForm:
             self._parser.data_received(chunk)
         except ParseFailedException:
             raise MalformedForm(_NO_FORM) from None
-        if self._bytes - self._file.bytes > OVERHEAD_BYTES_MAX and not (self._file.started and not self._file.finished):
-            raise MalformedForm(f"all but the file must fit into {OVERHEAD_BYTES_MAX} bytes")
+        if self._bytes - self._file.bytes > FORM_OVERHEAD_BYTES_MAX and not (self._file.started and not self._file.finished):
+            raise MalformedForm(f"all but the file must fit into {FORM_OVERHEAD_BYTES_MAX} bytes")
