@@ -30,6 +30,7 @@ def test_one_work_is_measured_on_servers_of_its_own_and_written_down(tmp_path: P
     assert report.pace == "quick"
     assert {"Valkey", "PostgreSQL", "redis", "cashews", "emg-sessions"} <= report.versions.keys()
     assert from_json((tmp_path / "bench/report.json").read_bytes()) == report
+    assert result.stderr.decode().strip() == "1 of 1: Misses"  # Where no bar can be drawn.
     assert "A miss: load from PostgreSQL" in (tmp_path / "bench/report.md").read_text(encoding="utf-8")
 
 

@@ -121,7 +121,9 @@ async def measure(
         stage = Stage(place, truth, documents, pace)
         found: list[Findings] = []
         done = 0.0
-        for work in works:
+        for number, work in enumerate(works, start=1):
+            if not bar.console.is_terminal:  # A log shows no bar, and half an hour without a word is long.
+                bar.console.print(f"{number} of {len(works)}: {work.title}")
             found.append(await work.run(replace(stage, progress=_Told(bar, task, work, done))))
             done += work.weight
     return Report(
