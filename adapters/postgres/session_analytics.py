@@ -1,7 +1,8 @@
 """Session analytics in PostgreSQL: the truth.
 
-Reads are single statements on autocommit connections, so they cost one round trip and no transaction. A write is one transaction of two
-statements. Versions and the change log are the triggers' doing (alembic/versions), so writes past this adapter count like ours.
+Reads and writes are single statements on autocommit connections, so each costs one round trip. A write is a call of a function in the
+database, which tells the version that came of it; versions and the change log are the triggers' doing, so writes past this adapter count
+like ours. Functions and triggers are in alembic/versions.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import document
 from adapters.postgres.errors import once_more_if_connection_was_lost
@@ -62,29 +63,11 @@ _READ_PRESENT_VERSION: Final = (
     .join(analytics_t, version_t.c.session_id == analytics_t.c.session_id)
     .where(analytics_t.c.session_id == sa.bindparam("session_id", type_=sa.Uuid))
 )  # fmt: skip
-_READ_VERSION: Final = sa.select(version_t.c.version).where(version_t.c.session_id == sa.bindparam("session_id", type_=sa.Uuid))
-
-
-def _upsert() -> sa.Executable:
-    # The moment of processing alone is no news. Compared as documents, not as digests, so that an edit made in psql counts as a change.
-    # Whatever is stored is no obstacle: of a damaged document the path may lead nowhere, or to no moment.
-    moment: sa.ColumnElement[Any] = sa.literal_column("'{summary,processed_at}'::text[]")
-    summary = sa.func.jsonb_typeof(analytics_t.c.document.op("#>")(sa.literal_column("'{summary}'::text[]")))
-    stored = sa.case((summary == "object", analytics_t.c.document.op("#-")(moment)), else_=analytics_t.c.document)
-    insert = postgresql.insert(analytics_t).values(
-        session_id=sa.bindparam("session_id", type_=sa.Uuid),
-        document=sa.cast(sa.bindparam("document", type_=sa.Text), postgresql.JSONB),
-    )
-    return insert.on_conflict_do_update(
-        index_elements=[analytics_t.c.session_id],
-        set_={"document": insert.excluded.document},
-        where=sa.or_(analytics_t.c.processed_at.is_(None), stored.is_distinct_from(insert.excluded.document.op("#-")(moment))),
-    ).returning(analytics_t.c.session_id)
-
-
-_UPSERT: Final = _upsert()
-_DELETE: Final = (
-    sa.delete(analytics_t).where(analytics_t.c.session_id == sa.bindparam("session_id", type_=sa.Uuid)).returning(analytics_t.c.session_id)
+_SAVE: Final = sa.text("SELECT changed, version FROM session_analytics_save(:session_id, CAST(:document AS jsonb))").bindparams(
+    sa.bindparam("session_id", type_=sa.Uuid), sa.bindparam("document", type_=sa.Text)
+)
+_DELETE: Final = sa.text("SELECT changed, version FROM session_analytics_delete(:session_id)").bindparams(
+    sa.bindparam("session_id", type_=sa.Uuid)
 )
 
 # One statement, hence one snapshot: its xmin is the next position, because every transaction below it has ended, and what is committed
@@ -109,7 +92,6 @@ class PostgresSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed)
     """The repository over an engine that belongs to the caller."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._listener = Listener(self._autocommit)
 
@@ -152,7 +134,7 @@ class PostgresSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed)
     async def save(self, analytics: SessionAnalytics) -> SaveReceipt:
         """See the port."""
         values = {"session_id": analytics.session_id, "document": document.encode_to_store(analytics).decode()}
-        changed, version = await self._write(_UPSERT, values)
+        changed, version = await self._write(_SAVE, values)
         return SaveReceipt(version, changed=changed, fresh=True)
 
     async def delete(self, session_id: SessionId) -> DeleteReceipt | None:
@@ -209,19 +191,13 @@ class PostgresSessionAnalyticsRepository(SessionAnalyticsRepository, ChangeFeed)
         async def write() -> tuple[bool, int]:
             nonlocal tries
             tries += 1
-            async with self._engine.begin() as connection:
-                written = (await connection.execute(statement, values)).first() is not None
-                version = await _version(connection, values["session_id"])
+            async with self._autocommit.connect() as connection:
+                changed, version = (await connection.execute(statement, values)).one()
             # Nothing to do the second time: the first had most probably committed before its connection broke, so it was our doing.
-            return written or (tries > 1 and version > 0), version
+            return changed or (tries > 1 and version is not None), version or 0
 
         # Both writes are idempotent, so the second time does no harm where the first had committed after all.
         return await once_more_if_connection_was_lost(write)
-
-
-async def _version(connection: AsyncConnection, session_id: SessionId) -> int:
-    # Ours: an upsert locks the row even where it changes nothing, so nobody else can have bumped the version since.
-    return (await connection.execute(_READ_VERSION, {"session_id": session_id})).scalar_one_or_none() or 0
 
 
 def _answer(row: sa.Row[Any]) -> AnalyticsAnswer:

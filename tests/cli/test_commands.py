@@ -302,7 +302,7 @@ def test_a_database_without_our_tables_names_the_command(tmp_path: Path, empty_d
     shown = run("show", UNKNOWN)
     assert shown.code == STORAGE
     assert "emg-sessions db upgrade" in shown.err
-    assert "revision 0003" in run("db", "upgrade").out
+    assert "revision 0004" in run("db", "upgrade").out
     assert "up to date" in run("db", "upgrade").out
     assert run("show", UNKNOWN).code == SOME_FAILED
 
@@ -312,7 +312,7 @@ def test_a_schema_of_a_newer_program_is_none_of_an_older_ones_business(tmp_path:
     assert run("db", "upgrade").code == OK
     become(empty_database_url, "9999")
     upgraded = run("db", "upgrade")
-    assert (upgraded.code, upgraded.out) == (OK, "the schema (revision 9999) is newer than this program (0003); nothing to do\n")
+    assert (upgraded.code, upgraded.out) == (OK, "the schema (revision 9999) is newer than this program (0004); nothing to do\n")
     become(empty_database_url, "garbage")
     upgraded = run("db", "upgrade")
     assert upgraded.code == STORAGE

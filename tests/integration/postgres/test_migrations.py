@@ -22,7 +22,7 @@ from adapters.postgres.health import PostgresHealth
 from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
 from adapters.postgres.session_registry import PostgresSessionRegistry
 from adapters.postgres.tables import Xid8, metadata
-from domain.errors import StorageError, StorageRefused, StoredDataInvalid
+from domain.errors import StorageError, StorageNotReady, StorageRefused, StoredDataInvalid
 from domain.mvc import GivenMvc
 from tests.servers import new_database
 from tests.strategies import new_id, some_analytics, some_session
@@ -97,6 +97,18 @@ async def test_sessions_from_before_have_no_mvc_values_and_outlive_a_descent(emp
     await migrations.downgrade(empty, revision="0002")
     await migrations.upgrade(empty, revision="0003")
     assert await registry.find(session_id) == replace(given, mvc=None)
+
+
+async def test_writes_to_a_schema_from_before_name_the_command_and_reads_go_on(empty: AsyncEngine) -> None:
+    await migrations.upgrade(empty, revision="0004")
+    repository, analytics = PostgresSessionAnalyticsRepository(empty), some_analytics()
+    await repository.save(analytics)
+    await migrations.downgrade(empty, revision="0003")
+    for write in (repository.save(some_analytics()), repository.delete(analytics.session_id)):
+        with pytest.raises(StorageNotReady, match="run: emg-sessions db upgrade"):
+            await write
+    assert (answer := await repository.get(analytics.session_id)) is not None
+    assert (answer.analytics, answer.version) == (analytics, 1)
 
 
 @pytest.mark.parametrize("value", ["[]", "1", "null"])

@@ -23,7 +23,8 @@ PEERS: Final[tuple[type[Peer], ...]] = (Ours, RedisPy, CashewsRedis, CashewsClie
 _SESSIONS: Final = range(2_000, 2_032)
 _NOTES: Final = (
     "All save through the same repository, in one transaction of PostgreSQL, which waits for its disk. The peers then delete the key: a"
-    " reader that loaded just before may put the old document back. Emg-Sessions invalidates, which also voids the leases of such readers.",
+    " reader that loaded just before may put the old document back, and the next one has a miss. Emg-Sessions invalidates, which also voids"
+    " the leases of such readers, and reads the session once, so that it is in Redis again before the write is acknowledged.",
 )
 
 
