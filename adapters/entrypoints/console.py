@@ -48,6 +48,7 @@ def run(command: Callable[[Container, Settings], Awaitable[T]], *, loop_factory:
     """
     gc.freeze()  # What has been imported stays, so the collector need not look through it, neither now nor when the process ends.
     gc.enable()
+    settings: Settings | None = None
     try:
         settings = load_settings(**given)
         configure_logs(settings.log_level, settings.log_format)
@@ -68,7 +69,7 @@ def run(command: Callable[[Container, Settings], Awaitable[T]], *, loop_factory:
     except typer.Exit:
         raise
     except Exception as error:
-        if os.environ.get("LOG_LEVEL", "").lower() == "debug":
+        if (settings.log_level if settings is not None else os.environ.get("LOG_LEVEL", "").lower()) == "debug":
             raise
         # The class only: the text of an unforeseen error may quote what it stumbled over.
         fail(f"unforeseen {type(error).__name__}; run again with LOG_LEVEL=debug to see where, and report it", ExitCode.INTERNAL)

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 # Runs the command, and says at the end how often the collector looked for garbage, whether it would go on, and what has been imported.
 COUNTED = """
 import atexit, gc, json, sys
@@ -40,3 +42,28 @@ def test_nothing_looks_for_garbage_while_a_command_is_imported_and_something_doe
 
 def test_a_command_imports_nothing_that_only_uploads_and_analyses_need(tmp_path: Path) -> None:
     assert not {"streaming_form_data", "scipy", "ezc3d", "matplotlib", "uvicorn"} & set(counted(tmp_path)["modules"])
+
+
+FAILING = """
+import contextlib, typer
+from adapters.entrypoints import console
+async def command(app, settings):
+    raise ZeroDivisionError("of P042")
+with contextlib.suppress(typer.Exit):
+    console.run(command)
+"""
+
+
+@pytest.mark.parametrize("place", ["nowhere", "the environment", "a file"])
+def test_an_unforeseen_error_is_one_line_unless_more_is_asked_for(tmp_path: Path, place: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "LOG_LEVEL"}
+    if place == "the environment":
+        environment["LOG_LEVEL"] = "debug"
+    elif place == "a file":
+        (tmp_path / ".env").write_text("LOG_LEVEL=debug\n")
+    ended = subprocess.run(
+        [sys.executable, "-c", FAILING], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    if place == "nowhere":
+        assert ended.stderr.startswith("error: unforeseen ZeroDivisionError; run again with LOG_LEVEL=debug")
+    assert ("ZeroDivisionError: of P042" in ended.stderr) == (place != "nowhere")
