@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from adapters import document
 from adapters.postgres.engine import PostgresPolicy, create_engine
 from adapters.postgres.session_analytics import PostgresSessionAnalyticsRepository
-from domain.errors import StorageNotReady
+from domain.errors import StorageNotReady, StorageRefused
 from domain.session import SessionId
 from tests.patience import eventually
 from tests.strategies import edition, new_id, number_of
@@ -338,6 +338,21 @@ async def test_a_role_that_may_only_write_the_analytics_is_logged_all_the_same(f
 async def test_such_a_role_cannot_write_the_log_itself(writer: AsyncEngine, table: str) -> None:
     with pytest.raises(sa.exc.DBAPIError, match="permission denied"):
         await sql(writer, f"DELETE FROM {table}")
+
+
+async def test_who_may_not_write_the_analytics_may_not_by_our_functions_either(
+    fresh_engine: AsyncEngine, fresh_repository: Repository, writer: AsyncEngine
+) -> None:
+    await fresh_repository.save(edition(session_id := new_id(), 1))
+    await sql(fresh_engine, f"GRANT SELECT ON session_analytics_version TO {writer.url.username}")
+    allowed = Repository(writer)
+    assert (await allowed.save(edition(session_id, 2))).version == 2
+    await sql(fresh_engine, f"REVOKE INSERT, UPDATE, DELETE ON session_analytics FROM {writer.url.username}")
+    for write in (allowed.save(edition(session_id, 3)), allowed.delete(session_id)):
+        with pytest.raises(StorageRefused, match="rights"):
+            await write
+    assert (answer := await allowed.get(session_id)) is not None
+    assert (answer.version, number_of(answer.analytics)) == (2, 2)
 
 
 async def test_a_role_that_hides_our_tables_behind_temporary_ones_is_logged_in_ours(
